@@ -1,0 +1,130 @@
+//! The limits of the three machines. Names and defaults are those of `docs/CONFIGURATION.md`; where
+//! a value comes from (flag, environment, file) is the shell's affair. A limit of 0 is off.
+
+use core::time::Duration;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// The limits of a [`Shard`](crate::shard::Shard).
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Config {
+    /// Client messages a second that are allowed for long.
+    pub message_rate: u32,
+    /// Client messages that are allowed at once.
+    pub message_burst: u32,
+    /// Dropped messages in a row after which the connection is closed with 4029.
+    pub message_drops_max: u32,
+    /// Names and patterns that one connection may subscribe.
+    pub channels_per_connection: u32,
+    /// Patterns that one connection may subscribe.
+    pub patterns_per_connection: u32,
+    /// Distinct patterns that one shard keeps.
+    pub patterns_per_server: u32,
+    /// Names without any message that subscriptions may bring into being, per shard.
+    pub channels_max: u32,
+    /// Messages kept per channel.
+    pub log_messages: u32,
+    /// Bytes of last values kept for channels whose messages have left the log.
+    pub last_value_bytes: usize,
+    /// How often a WebSocket ping is sent.
+    pub ping_interval: Duration,
+    /// Silence after which a connection is closed with 4009.
+    pub idle_timeout: Duration,
+    /// Time without a byte accepted, while data waits, after which a connection is closed with 4008.
+    pub write_stall: Duration,
+    /// How long a subscribe waits for the source to become ready.
+    pub subscribe_hold: Duration,
+    /// How long the closing handshake may take before the socket is dropped.
+    pub close_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            message_rate: 10,
+            message_burst: 100,
+            message_drops_max: 500,
+            channels_per_connection: 256,
+            patterns_per_connection: 16,
+            patterns_per_server: 10_000,
+            channels_max: 100_000,
+            log_messages: 16_384,
+            last_value_bytes: 64 * MIB,
+            ping_interval: Duration::from_secs(25),
+            idle_timeout: Duration::from_secs(60),
+            write_stall: Duration::from_secs(10),
+            subscribe_hold: Duration::from_secs(5),
+            close_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The limits of the [`Feed`](crate::feed::Feed).
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct FeedConfig {
+    /// Bytes of frames that the logs of all channels hold together.
+    pub log_bytes: usize,
+    /// How long a message stays in the log.
+    pub log_age: Duration,
+    /// The largest payload that is passed on.
+    pub payload_bytes_max: usize,
+    /// Channels that the server keeps.
+    pub channels_max: u32,
+    /// Silence of a JetStream consumer after which it is opened again.
+    pub silence: Duration,
+}
+
+impl Default for FeedConfig {
+    fn default() -> Self {
+        Self {
+            log_bytes: 64 * MIB,
+            log_age: Duration::from_secs(300),
+            payload_bytes_max: MIB,
+            channels_max: 100_000,
+            silence: Duration::from_secs(3),
+        }
+    }
+}
+
+/// The limits of the [`Gate`](crate::gate::Gate).
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct GateConfig {
+    /// WebSocket connections of the whole server.
+    pub connections_max: u32,
+    /// New connections a second that are allowed for long.
+    pub accept_rate: u32,
+    /// New connections that are allowed at once.
+    pub accept_burst: u32,
+    /// Connections of one address.
+    pub ip_max_connections: u32,
+    /// New connections a second of one address.
+    pub ip_accept_rate: u32,
+    /// New connections at once of one address.
+    pub ip_accept_burst: u32,
+    /// CPU, in percent of the quota, above which (for 5 s) upgrades are refused.
+    pub cpu_refuse_percent: u32,
+    /// CPU below which (for 5 s) they are let in again.
+    pub cpu_admit_percent: u32,
+    /// Memory, in percent of the limit, above which upgrades are refused at once.
+    pub memory_refuse_percent: u32,
+    /// Memory below which (for 5 s) they are let in again.
+    pub memory_admit_percent: u32,
+}
+
+impl Default for GateConfig {
+    fn default() -> Self {
+        Self {
+            connections_max: 16_384,
+            accept_rate: 2_000,
+            accept_burst: 2_000,
+            ip_max_connections: 0,
+            ip_accept_rate: 0,
+            ip_accept_burst: 0,
+            cpu_refuse_percent: 90,
+            cpu_admit_percent: 80,
+            memory_refuse_percent: 90,
+            memory_admit_percent: 85,
+        }
+    }
+}

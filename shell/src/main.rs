@@ -1,0 +1,4 @@
+//! The `odin-ws` binary.
+#![forbid(unsafe_code)]
+
+fn main() {}

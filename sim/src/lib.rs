@@ -1,0 +1,1 @@
+//! Simulation of Odin WS. Holds what the tests of the server need.
