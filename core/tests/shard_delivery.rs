@@ -83,7 +83,7 @@ fn scenario(chunk: usize, room: usize) -> (Vec<Value>, u64) {
     );
     world.say(
         client,
-        json!({"type":"subscribe","data":{"channels":["P.*"],"snapshot":true}}),
+        json!({"type":"subscribe","data":{"channels":["P.*"],"resume":{"epoch":"e1","positions":{"P.*":0}}}}),
     );
     world.publish_all(&["A", "P.y"]);
     world.lose(Some(7), odin_core::reason::LostReason::Discarded);
