@@ -314,6 +314,13 @@ impl World {
         self.clients[client.0].chunk = bytes;
     }
 
+    /// The socket is said to be writable though it takes nothing.
+    pub fn wake_falsely(&mut self, client: C) {
+        self.clients[client.0].full = false;
+        let conn = self.id(client);
+        self.input(Input::Writable { conn });
+    }
+
     /// The client's socket is gone.
     pub fn hang_up(&mut self, client: C, reason: CloseReason) {
         self.clients[client.0].gone = true;
@@ -533,6 +540,12 @@ pub fn reset(epoch: &str, reason: &str) -> Value {
 
 pub fn close(code: u16, reason: &str) -> Value {
     json!({"close":code,"reason":reason})
+}
+
+/// Messages in the order of seq: between subscriptions no order is promised.
+pub fn by_seq(mut messages: Vec<Value>) -> Vec<Value> {
+    messages.sort_by_key(|message| message["seq"].as_u64());
+    messages
 }
 
 /// The length of a message's frame on the wire.
