@@ -9,7 +9,7 @@ use odin_core::load::Sample;
 use odin_core::time::Instant;
 use odin_shell::cgroup::{Meter, Options, Sampler};
 use tempfile::TempDir;
-use trees::{BASE, File, THEN, Tree};
+use trees::{BASE, File, M512, THEN, Tree};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -182,7 +182,10 @@ fn limits_that_change_are_seen() {
 #[test]
 fn files_that_are_not_text_or_have_no_end_are_unknown() {
     let max = "sys/fs/cgroup/odin/memory.max";
-    let long = [b"5".repeat(65_537), b" ".repeat(70_000)];
+    let long = [
+        b"5".repeat(65_537),
+        [M512.as_bytes(), &[b' '; 70_000]].concat(),
+    ];
     for content in [&b"\xff\xfe512\n"[..], b"\0\0\0", &long[0], &long[1]] {
         let root = build(named("v2_plain"));
         write(root.path(), max, content);

@@ -80,7 +80,7 @@ const CGROUP: &str = "proc/self/cgroup";
 const MOUNTS: &str = "proc/self/mountinfo";
 
 /// 512, 200, 50, 256 and 128 MiB as the kernel writes them.
-const M512: &str = "536870912\n";
+pub(crate) const M512: &str = "536870912\n";
 const M200: &str = "209715200\n";
 const M256: &str = "268435456\n";
 const M128: &str = "134217728\n";

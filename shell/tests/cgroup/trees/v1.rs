@@ -36,6 +36,24 @@ pub(super) const TREES: &[Tree] = &[
         (Some(512), 1.0, Some(150), Some(800)),
     ),
     tree(
+        "v1_accounting_of_another_group",
+        V1,
+        &[
+            (
+                CGROUP,
+                Some("3:memory:/odin\n2:cpuacct:/neighbour\n1:cpu:/odin\n"),
+            ),
+            (MOUNTS, Some(V1_SPLIT_MOUNTS)),
+            ("sys/fs/cgroup/cpu/odin/cpu.cfs_quota_us", Some("100000\n")),
+            ("sys/fs/cgroup/cpu/odin/cpu.cfs_period_us", Some("100000\n")),
+            (
+                "sys/fs/cgroup/cpuacct/neighbour/cpuacct.usage",
+                Some(V1_CPU_START),
+            ),
+        ],
+        (Some(512), 1.0, Some(150), Some(800)),
+    ),
+    tree(
         "v1_unlimited",
         V1,
         &[
