@@ -16,13 +16,13 @@ use odin_core::event::Event;
 use odin_core::id::ConnId;
 use odin_core::reason::CloseReason;
 use odin_core::shard::{Batch, Input, Output, Shard};
-use odin_core::stats::{Lag, Stats};
 use odin_core::time::Instant;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, oneshot};
 
 use crate::http;
 use crate::listener::Stream;
+use crate::metrics::ShardSnapshot;
 use crate::server::shared::{Handshake, Seat, Shared};
 
 /// Commands that are handled before the next sweep of writes.
@@ -47,7 +47,7 @@ pub(crate) enum Command<D> {
     /// Is the loop alive?
     Ping(oneshot::Sender<()>),
     /// A copy of the counters, please.
-    Report(oneshot::Sender<Report>),
+    Report(oneshot::Sender<ShardSnapshot>),
     /// Tell every connection to go before this moment.
     Drain(Instant),
     /// Drop every connection and end.
@@ -61,15 +61,6 @@ pub(crate) struct Handoff<D> {
     pub(crate) peer: std::net::SocketAddr,
     pub(crate) seat: Seat,
     pub(crate) handshake: Handshake,
-}
-
-/// What a shard counted, copied for a scrape.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Report {
-    /// The counters.
-    pub stats: Stats,
-    /// How far the cursors are behind.
-    pub lag: Lag,
 }
 
 /// A connection's socket, and what its task waits for.
@@ -109,7 +100,7 @@ impl<S: Stream> State<S> {
             shard,
             batch: Batch::default(),
             entries: Vec::new(),
-            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            scratch: scratch(),
             paused: Vec::new(),
         }
     }
@@ -150,6 +141,10 @@ impl<S: Stream> State<S> {
         let entry = find(&mut self.entries, conn)?;
         if !entry.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
             entry.waker = Some(cx.waker().clone());
+        }
+        if self.scratch.is_empty() {
+            // A task panicked while it had the buffer.
+            self.scratch = scratch();
         }
         Some(Socket {
             stream: &mut entry.socket,
@@ -353,9 +348,10 @@ impl<S: Stream> Local<S> {
             Command::Ping(answer) => drop(answer.send(())),
             Command::Report(answer) => {
                 let state = self.state.borrow();
-                let report = Report {
+                let report = ShardSnapshot {
                     stats: *state.shard.stats(),
                     lag: state.shard.lag(self.shared.clock.now()),
+                    stale: false,
                 };
                 drop(answer.send(report));
             }
@@ -391,6 +387,10 @@ impl<S: Stream> Local<S> {
 fn find<S>(entries: &mut [Option<Entry<S>>], conn: ConnId) -> Option<&mut Entry<S>> {
     let entry = entries.get_mut(conn.index())?.as_mut()?;
     (entry.id == conn).then_some(entry)
+}
+
+fn scratch() -> Box<[u8]> {
+    vec![0; SCRATCH_BYTES].into_boxed_slice()
 }
 
 fn wake<S>(entry: &Entry<S>) {

@@ -32,6 +32,7 @@ use tokio::time::Instant;
 use crate::connection::{self, Places};
 use crate::driver::{Handoff, Local};
 use crate::listener::{Stream, Tuning};
+use crate::server::counters::Broken;
 use crate::server::shared::{Handshake, Permit, Shared};
 use reply::Reply;
 use upgrade::Upgrade;
@@ -57,7 +58,7 @@ pub(crate) fn serve<S: Stream>(local: Rc<Local<S>>, handoff: Handoff<S::Detached
         let Handoff { socket, peer, seat, handshake } = handoff;
         let tuning = Tuning { send_buffer: shared.settings.send_buffer };
         let Ok(stream) = S::attach(socket).and_then(|s| s.tune(&tuning).map(|()| s)) else {
-            return shared.count_failed_handshake();
+            return shared.counters.broke(Broken::Transport);
         };
         let exchange = Rc::new(Exchange::new(shared, peer));
         let Some((stream, early)) = exchange.run(stream).await else { return };
@@ -129,7 +130,7 @@ impl Exchange {
         };
         if let Err(error) = ended {
             if !self.heard.get() {
-                self.shared.count_failed_handshake();
+                self.shared.counters.broke(broken(&error));
             }
             tracing::debug!(%error, peer = %self.peer, "HTTP ended");
         }
@@ -148,20 +149,22 @@ impl Exchange {
         self.heard.set(true);
         self.deadline.set(Instant::now() + REQUEST_TIMEOUT);
         let (head, body) = request.into_parts();
-        self.route(&head, body).await.unwrap_or_else(|refusal| *refusal)
+        let reply = self.route(&head, body).await.unwrap_or_else(|refusal| *refusal);
+        self.shared.counters.responded(reply.status().as_u16());
+        reply
     }
 
     async fn route(&self, head: &Parts, body: Incoming) -> Result<Reply, Box<Reply>> {
         let shared = &self.shared;
         let path = head.uri.path();
-        let host = guard::host(head);
-        let host = host.inspect_err(|_| self.count_bad_upgrade(path))?;
-        let checked = guard::check_host(shared, host.as_deref());
-        checked.inspect_err(|_| self.count_bad_upgrade(path))?;
+        let host = guard::host(head).and_then(|host| {
+            guard::check_host(shared, host.as_deref())?;
+            Ok(host)
+        });
         if path == "/ws" {
-            let upgrade = self.upgrade(head, host.as_deref());
-            return upgrade.inspect_err(|_| self.count_bad_upgrade(path))?;
+            return self.upgrade(head, host);
         }
+        host?;
         if let Some(channel) = path.strip_prefix("/publish/") {
             return publish::answer(shared, self.peer, head, channel, body).await;
         }
@@ -182,27 +185,38 @@ impl Exchange {
         })
     }
 
-    fn count_bad_upgrade(&self, path: &str) {
-        if path == "/ws" {
-            self.shared.count_failed_handshake();
-        }
-    }
-
-    /// Answers an upgrade request. A request that is wrong is `Err`; one that is right and not let in
-    /// is not, as the Gate counts it.
+    /// Answers an upgrade request. What the Gate refuses it counts itself; what does not get so far is
+    /// a broken handshake.
     fn upgrade(
         &self,
         head: &Parts,
-        host: Option<&str>,
-    ) -> Result<Result<Reply, Box<Reply>>, Box<Reply>> {
-        let upgrade = Upgrade::check(head)?;
-        guard::check_origin(&self.shared, &head.headers, host)?;
-        Ok(match self.shared.admit(self.peer.ip()) {
-            Ok(permit) => {
-                *self.permit.borrow_mut() = Some(permit);
-                Ok(upgrade.accept())
-            }
-            Err(refused) => Err(Box::new(reply::refused(&refused))),
-        })
+        host: Result<Option<String>, Box<Reply>>,
+    ) -> Result<Reply, Box<Reply>> {
+        let counters = &self.shared.counters;
+        let checked = host.and_then(|host| {
+            let upgrade = Upgrade::check(head)?;
+            guard::check_origin(&self.shared, &head.headers, host.as_deref())?;
+            Ok(upgrade)
+        });
+        let upgrade = checked.inspect_err(|refusal| {
+            let forbidden = refusal.status() == StatusCode::FORBIDDEN;
+            counters.broke(if forbidden { Broken::Forbidden } else { Broken::Invalid });
+        })?;
+        let permit = self.shared.admit(self.peer.ip()).map_err(|r| Box::new(reply::refused(&r)))?;
+        *self.permit.borrow_mut() = Some(permit);
+        Ok(upgrade.accept())
+    }
+}
+
+/// What broke a handshake that HTTP did not get through.
+fn broken(error: &hyper::Error) -> Broken {
+    if error.is_parse_too_large() {
+        Broken::TooLarge
+    } else if error.is_timeout() {
+        Broken::Timeout
+    } else if error.is_parse() {
+        Broken::Invalid
+    } else {
+        Broken::Transport
     }
 }

@@ -46,10 +46,13 @@ pub(super) async fn answer(
     }
     let payload = payload(body, shared.settings.payload_bytes_max).await?;
     match shared.publisher.publish(&channel, payload).await {
-        Ok(published) => Ok(match published.seq {
-            Some(seq) => reply::json(StatusCode::OK, &json!({ "channel": channel, "seq": seq })),
-            None => reply::json(StatusCode::ACCEPTED, &json!({ "channel": channel })),
-        }),
+        Ok(published) => {
+            shared.counters.published();
+            Ok(match published.seq {
+                Some(seq) => reply::json(StatusCode::OK, &json!({ "channel": channel, "seq": seq })),
+                None => reply::json(StatusCode::ACCEPTED, &json!({ "channel": channel })),
+            })
+        }
         Err(PublishError::InvalidChannel) => Err(invalid_channel("The source does not take it.")),
         Err(PublishError::TooLarge) => Err(too_large()),
         Err(PublishError::Unavailable) => {

@@ -2,11 +2,11 @@
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::counters::Broken;
 use super::shared::Shared;
 use crate::driver::{Command, Handoff};
 use crate::listener::{Listener, Stream};
@@ -24,12 +24,9 @@ pub(crate) async fn run<L: Listener>(mut listener: L, shared: Arc<Shared>, doors
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let Some(handshake) = shared.handshake() else {
-                    shared.count_failed_handshake();
-                    continue;
-                };
+                let Some(handshake) = shared.handshake() else { continue };
                 let Ok(socket) = stream.detach() else {
-                    shared.count_failed_handshake();
+                    shared.counters.broke(Broken::Transport);
                     continue;
                 };
                 let (shard, seat) = shared.seat();
@@ -38,7 +35,7 @@ pub(crate) async fn run<L: Listener>(mut listener: L, shared: Arc<Shared>, doors
                 let _ = doors[shard].send(Command::Socket(handoff));
             }
             Err(error) => {
-                shared.counters.accepts_failed.fetch_add(1, Ordering::Relaxed);
+                shared.counters.broke(Broken::Transport);
                 if !concerns_one_socket(&error) {
                     tracing::warn!(%error, "cannot accept");
                     tokio::time::sleep(BACKOFF).await;

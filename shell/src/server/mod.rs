@@ -4,6 +4,7 @@
 //! global, so that a process may hold many servers.
 
 mod accept;
+pub(crate) mod counters;
 pub(crate) mod ports;
 pub(crate) mod shared;
 
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 
 use crate::driver;
 use crate::listener::{Listener, Spawn};
+use crate::metrics::Exporter;
 use crate::settings::Settings;
 use crate::source::{self, Clock, Publisher, SharedStatus, Upstream};
 use shared::{Made, Shared, Sink};
@@ -88,6 +90,7 @@ where
         publisher: parts.publisher,
         source: status.clone(),
         ports: Box::new(doors.clone()),
+        exporter: Exporter::new().map_err(io::Error::other)?,
         shards,
         seed: parts.seed,
     }));

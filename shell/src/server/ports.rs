@@ -6,7 +6,8 @@ use odin_core::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use crate::driver::{Command, Report};
+use crate::driver::Command;
+use crate::metrics::ShardSnapshot;
 
 /// The ways to all shards. A shard that has ended answers nothing.
 pub(crate) trait Ports: Send + Sync {
@@ -14,7 +15,7 @@ pub(crate) trait Ports: Send + Sync {
     fn event(&self, event: Event);
 
     /// Asks one shard for its counters.
-    fn report(&self, shard: usize) -> oneshot::Receiver<Report>;
+    fn report(&self, shard: usize) -> oneshot::Receiver<ShardSnapshot>;
 
     /// Asks one shard whether its loop runs.
     fn ping(&self, shard: usize) -> oneshot::Receiver<()>;
@@ -34,7 +35,7 @@ impl<D: Send + 'static> Ports for Vec<UnboundedSender<Command<D>>> {
         }
     }
 
-    fn report(&self, shard: usize) -> oneshot::Receiver<Report> {
+    fn report(&self, shard: usize) -> oneshot::Receiver<ShardSnapshot> {
         let (answer, asked) = oneshot::channel();
         let _ = self[shard].send(Command::Report(answer));
         asked

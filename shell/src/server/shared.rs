@@ -4,7 +4,7 @@
 //! can end, a panic included, leaves a place taken.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use odin_core::gate::{Gate, Refused};
 use odin_core::time::Instant;
 use tokio::sync::Notify;
 
+use super::counters::{Broken, Counters};
 use super::ports::Ports;
-use crate::driver::Report;
+use crate::metrics::{Exporter, ShardSnapshot};
 use crate::settings::Settings;
 use crate::source::{Clock, EventSink, Publisher, SharedStatus};
 
@@ -34,10 +35,11 @@ pub(crate) struct Shared {
     pub(crate) ports: Box<dyn Ports>,
     pub(crate) queues: Arc<Queues>,
     pub(crate) counters: Counters,
+    pub(crate) exporter: Exporter,
     /// The last report of each shard, for scrapes that it does not answer in time.
-    pub(crate) reports: Vec<Mutex<Report>>,
+    reports: Vec<Mutex<ShardSnapshot>>,
     /// Sockets of each shard, whatever their state.
-    pub(crate) seats: Vec<Arc<AtomicUsize>>,
+    seats: Vec<Arc<AtomicUsize>>,
     /// Sockets that are no WebSocket connection (yet).
     handshakes: AtomicUsize,
     /// WebSocket connections that were admitted and are not gone.
@@ -46,15 +48,6 @@ pub(crate) struct Shared {
     idle: Notify,
     draining: AtomicBool,
     seed: u64,
-}
-
-/// What the shell itself counts.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    /// Sockets that ended without a whole HTTP request, or whose upgrade request was wrong.
-    pub(crate) handshakes_failed: AtomicU64,
-    /// Calls of accept that failed.
-    pub(crate) accepts_failed: AtomicU64,
 }
 
 /// What a server is made of, for [`Shared::new`].
@@ -66,6 +59,7 @@ pub(crate) struct Made {
     pub(crate) publisher: Publisher,
     pub(crate) source: SharedStatus,
     pub(crate) ports: Box<dyn Ports>,
+    pub(crate) exporter: Exporter,
     pub(crate) shards: usize,
     pub(crate) seed: u64,
 }
@@ -84,6 +78,7 @@ impl Shared {
             ports: made.ports,
             queues: Arc::new(Queues::new(made.shards)),
             counters: Counters::default(),
+            exporter: made.exporter,
             reports: (0..made.shards).map(|_| Mutex::default()).collect(),
             seats: (0..made.shards).map(|_| Arc::default()).collect(),
             handshakes: AtomicUsize::new(0),
@@ -125,21 +120,9 @@ impl Shared {
         self.gate().drain();
     }
 
-    pub(crate) fn count_failed_handshake(&self) {
-        self.counters.handshakes_failed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The address whose limits hold for this peer; `None` where none do.
-    fn limited_address(&self, peer: IpAddr) -> Option<IpAddr> {
-        let peer = peer.to_canonical();
-        let exempt = peer.is_loopback()
-            || self.settings.trusted_proxies.iter().any(|net| net.contains(peer));
-        (!exempt).then_some(peer)
-    }
-
     /// Asks the Gate for a place for a WebSocket connection.
     pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Permit, Refused> {
-        let peer = self.limited_address(peer);
+        let peer = Some(peer.to_canonical()).filter(|peer| !self.settings.is_exempt(*peer));
         self.gate().admit(self.clock.now(), peer)?;
         self.permits.fetch_add(1, Ordering::Relaxed);
         Ok(Permit { shared: Arc::clone(self), peer })
@@ -150,7 +133,11 @@ impl Shared {
         let limit = usize::try_from(self.settings.handshakes_in_flight).unwrap_or(usize::MAX);
         let before = self.handshakes.fetch_add(1, Ordering::Relaxed);
         let guard = Handshake { shared: Arc::clone(self) };
-        (limit == 0 || before < limit).then_some(guard)
+        if limit > 0 && before >= limit {
+            self.counters.broke(Broken::InFlight);
+            return None;
+        }
+        Some(guard)
     }
 
     /// A place on the shard with the fewest sockets, and the number of that shard.
@@ -170,9 +157,10 @@ impl Shared {
         self.permits.load(Ordering::Relaxed)
     }
 
-    /// Sockets of all kinds.
-    pub(crate) fn sockets(&self) -> usize {
-        self.seats.iter().map(|seats| seats.load(Ordering::Relaxed)).sum()
+    /// Tasks alive: one per socket, one per shard, and the acceptor, the source and the sampler.
+    pub(crate) fn tasks(&self) -> u64 {
+        let sockets: usize = self.seats.iter().map(|seats| seats.load(Ordering::Relaxed)).sum();
+        u64::try_from(sockets + self.seats.len() + 3).unwrap_or(u64::MAX)
     }
 
     /// Waits until no WebSocket connection is left.
@@ -316,32 +304,34 @@ const REPORT_TIMEOUT: Duration = Duration::from_millis(100);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Shared {
-    /// A copy of every shard's counters, and whether some are older than this moment.
-    pub(crate) async fn reports(&self) -> (Vec<Report>, bool) {
+    /// A copy of every shard's counters; its last one where it does not answer in time.
+    pub(crate) async fn reports(&self) -> Vec<ShardSnapshot> {
         let deadline = tokio::time::Instant::now() + REPORT_TIMEOUT;
         let asked: Vec<_> = (0..self.reports.len()).map(|shard| self.ports.report(shard)).collect();
-        let mut stale = false;
         let mut reports = Vec::with_capacity(asked.len());
         for (answer, last) in asked.into_iter().zip(&self.reports) {
-            match tokio::time::timeout_at(deadline, answer).await {
-                Ok(Ok(report)) => *lock(last) = report,
-                Ok(Err(_)) | Err(_) => stale = true,
+            let answer = tokio::time::timeout_at(deadline, answer).await;
+            let mut last = lock(last);
+            match answer {
+                Ok(Ok(report)) => *last = report,
+                Ok(Err(_)) | Err(_) => last.stale = true,
             }
-            reports.push(*lock(last));
+            reports.push(*last);
         }
-        (reports, stale)
+        reports
     }
 
-    /// Whether every shard's loop answers.
-    pub(crate) async fn is_alive(&self) -> bool {
+    /// The shards whose loop does not answer.
+    pub(crate) async fn stuck(&self) -> Vec<usize> {
         let deadline = tokio::time::Instant::now() + PING_TIMEOUT;
         let asked: Vec<_> = (0..self.reports.len()).map(|shard| self.ports.ping(shard)).collect();
-        for answer in asked {
+        let mut stuck = Vec::new();
+        for (shard, answer) in asked.into_iter().enumerate() {
             if !matches!(tokio::time::timeout_at(deadline, answer).await, Ok(Ok(()))) {
-                return false;
+                stuck.push(shard);
             }
         }
-        true
+        stuck
     }
 }
 
