@@ -8,6 +8,7 @@ mod driver;
 pub mod health;
 mod http;
 pub mod listener;
+pub mod logging;
 pub mod metrics;
 pub mod server;
 pub mod settings;

@@ -52,7 +52,8 @@ fn unused(s: &Settings, gathered: &Gathered) -> Result<(), SettingsError> {
             continue;
         };
         // `demo = false` asks for what another source does anyway.
-        if !is_used(spec.name, s.source) && !(spec.name == "demo" && s.demo == Some(false)) {
+        let harmless = spec.name == "demo" && s.demo == Some(false);
+        if !(is_used(spec.name, s.source) || harmless) {
             let message = format!(
                 "{origin} sets {}, which goes with source {} only",
                 spec.name,
@@ -166,13 +167,6 @@ fn rates(s: &Settings) -> Result<(), SettingsError> {
         return contradiction(
             &["ip_accept_burst", "ip_accept_rate"],
             "a burst without a rate limits nothing".into(),
-        );
-    }
-    if s.channels_per_connection > 0 && s.patterns_per_connection > s.channels_per_connection {
-        let message = "patterns count as channels, so there cannot be more of them".into();
-        return contradiction(
-            &["patterns_per_connection", "channels_per_connection"],
-            message,
         );
     }
     Ok(())

@@ -9,7 +9,9 @@
 mod check;
 mod gather;
 mod kind;
+mod quantity;
 mod table;
+mod text;
 mod value;
 
 use std::ffi::OsString;

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use super::SettingsError;
 use super::gather::Gathered;
-use super::kind::{
-    Auto, Cores, Count, Filter, Host, Kind, List, Maybe, Memory, Name, Network, OneOf, Origin,
-    Path, Servers, Size, Socket, Strip, Subject, Switch, Time, Token,
+use super::kind::{Auto, Kind, List, Maybe, OneOf, Switch};
+use super::quantity::{Cores, Count, Memory, Size, Time};
+use super::text::{
+    Filter, Host, Name, Network, Origin, Path, Servers, Socket, Strip, Subject, Token, User,
 };
 use super::value::{Cidr, LogFormat, NatsUrl, Secret, SourceKind};
 
@@ -112,7 +113,7 @@ settings! {
         /// The NATS servers, separated by commas; plain NATS_URL is read where this is not given.
         nats_url: NatsUrl = Servers, "nats://127.0.0.1:4222", "URL[,URL]";
         /// The user name for NATS.
-        nats_user: Option<String> = Maybe(Name), "", "NAME";
+        nats_user: Option<String> = Maybe(User), "", "NAME";
         /// The password for NATS.
         nats_password: Option<Secret> = Maybe(Token), "", "SECRET";
         /// The token for NATS.
