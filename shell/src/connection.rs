@@ -31,12 +31,8 @@ const READ_BUFFER_BYTES: usize = 128;
 /// Room for the largest control frame that the parser may want to answer with.
 const WRITE_BUFFER_BYTES: usize = 256;
 
-/// A connection's place in the counts of the server, given back when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Places {
-    pub(crate) seat: Seat,
-    pub(crate) permit: Permit,
-}
+/// A connection's places in the counts of the server, given back when they are dropped.
+pub(crate) type Places = (Seat, Permit);
 
 /// Takes over an upgraded socket, with the bytes that the client sent after its handshake.
 pub(crate) fn start<S: Stream>(local: &Rc<Local<S>>, socket: S, early: &[u8], places: Places) {

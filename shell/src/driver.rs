@@ -344,8 +344,10 @@ impl<S: Stream> Local<S> {
         match command {
             Command::Event(event) => self.event(event),
             Command::Socket(handoff) => http::serve(Rc::clone(self), handoff),
-            // Who asked may have stopped waiting.
-            Command::Ping(answer) => drop(answer.send(())),
+            // Who asked may have stopped waiting, here and below.
+            Command::Ping(answer) => {
+                let _ = answer.send(());
+            }
             Command::Report(answer) => {
                 let state = self.state.borrow();
                 let report = ShardSnapshot {
@@ -353,7 +355,7 @@ impl<S: Stream> Local<S> {
                     lag: state.shard.lag(self.shared.clock.now()),
                     stale: false,
                 };
-                drop(answer.send(report));
+                let _ = answer.send(report);
             }
             Command::Drain(deadline) => {
                 let now = self.shared.clock.now();

@@ -29,7 +29,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
-use crate::connection::{self, Places};
+use crate::connection;
 use crate::driver::{Handoff, Local};
 use crate::listener::{Stream, Tuning};
 use crate::server::counters::Broken;
@@ -65,7 +65,7 @@ pub(crate) fn serve<S: Stream>(local: Rc<Local<S>>, handoff: Handoff<S::Detached
         match exchange.permit.take() {
             Some(permit) => {
                 drop::<Handshake>(handshake);
-                connection::start(&local, stream, &early, Places { seat, permit });
+                connection::start(&local, stream, &early, (seat, permit));
             }
             None => linger(stream).await,
         }

@@ -4,6 +4,7 @@
 //! global, so that a process may hold many servers.
 
 mod accept;
+mod assemble;
 pub(crate) mod counters;
 pub(crate) mod ports;
 pub(crate) mod shared;
@@ -25,6 +26,7 @@ use crate::listener::{Listener, Spawn};
 use crate::metrics::Exporter;
 use crate::settings::Settings;
 use crate::source::{self, Clock, Publisher, SharedStatus, Upstream};
+pub use assemble::from_settings;
 use shared::{Made, Shared, Sink};
 
 /// How often the machine's load is measured.
