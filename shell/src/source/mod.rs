@@ -4,17 +4,24 @@
 pub mod demo;
 pub mod embedded;
 pub mod jetstream;
+mod link;
 pub mod nats;
+mod publisher;
+mod pull;
+mod run;
 
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use odin_core::event::Event;
-use odin_core::feed::{Command, Feed, Outcome, StreamInfo};
+use odin_core::feed::{Command, Delivered, Feed, Input, Outcome, StreamInfo};
 use odin_core::stats::FeedStats;
 use odin_core::time::Instant;
+
+pub use link::{NatsError, NatsOptions};
+pub use publisher::{PublishError, Published, Publisher};
+pub use run::run;
 
 /// The one clock of the server: [`Instant`]s since it was made. Cheap to copy.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +99,30 @@ pub enum UpstreamEvent {
     },
 }
 
+impl UpstreamEvent {
+    /// What the Feed is told.
+    #[must_use]
+    pub fn as_input(&self) -> Input<'_> {
+        match self {
+            Self::Connected => Input::Connected,
+            Self::Disconnected => Input::Disconnected,
+            Self::Info(info) => Input::Info(*info),
+            Self::ConsumerOpened { pending } => Input::ConsumerOpened { pending: *pending },
+            Self::Message(message) => Input::Delivered(Delivered {
+                stream_seq: message.stream_seq,
+                consumer_seq: message.consumer_seq,
+                pending: message.pending,
+                time: message.time,
+                subject: &message.subject,
+                payload: &message.payload,
+            }),
+            Self::Heartbeat => Input::Heartbeat,
+            Self::Failed => Input::Failed,
+            Self::Overloaded { count } => Input::Overloaded { count: *count },
+        }
+    }
+}
+
 /// An upstream: does what the Feed decided, and reports what it hears.
 pub trait Upstream: Send {
     /// Whether it keeps what is not read, so that [`run`] may stop reading while the shards' queue is
@@ -143,67 +174,25 @@ impl SharedStatus {
     /// A copy of the status.
     #[must_use]
     pub fn get(&self) -> SourceStatus {
-        *self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces the status.
-    fn set(&self, status: SourceStatus) {
-        *self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = status;
+    /// Takes over what the Feed says of itself.
+    fn copy_from(&self, feed: &Feed) {
+        let status = SourceStatus {
+            connected: feed.is_connected(),
+            ready: feed.is_ready(),
+            stats: *feed.stats(),
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
 }
 
-/// Runs the Feed on an upstream until that ends: reports go in, commands go back, events go to the
-/// shards.
-pub async fn run<U: Upstream, S: EventSink>(
-    _feed: Feed,
-    _upstream: U,
-    _sink: S,
-    _clock: Clock,
-    status: SharedStatus,
-) {
-    status.set(SourceStatus::default());
-}
-
-/// Publishes messages by way of the configured source. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Publisher {}
-
-/// A message that was accepted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Published {
-    /// Its seq; `None` with core NATS, which gives none.
-    pub seq: Option<u64>,
-}
-
-/// Why a message was not accepted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PublishError {
-    /// The channel's name breaks the rules.
-    InvalidChannel,
-    /// The payload is over `payload_bytes_max`, or over what the upstream takes.
-    TooLarge,
-    /// The upstream is away, or did not answer in time. It may have stored the message all the same.
-    Unavailable,
-    /// The channel would be one more than `channels_max`.
-    ChannelLimit,
-}
-
-impl Publisher {
-    /// Publishes one message.
-    ///
-    /// # Errors
-    /// See [`PublishError`].
-    pub async fn publish(
-        &self,
-        _channel: &str,
-        _payload: Bytes,
-    ) -> Result<Published, PublishError> {
-        Err(PublishError::Unavailable)
-    }
+/// Wall-clock time for sources that store nothing: nanoseconds since the Unix epoch; 0 for a clock
+/// before it.
+fn unix_nanos() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
 }
