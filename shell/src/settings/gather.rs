@@ -125,7 +125,12 @@ pub(super) fn gather(
     if let Some(path) = config {
         file(&path, &mut gathered)?;
     }
-    if let Some(given) = gathered.0.remove(NATS_URL) {
+    // It is there for other programs too: the embedded source must not stumble over it.
+    let embedded = gathered
+        .0
+        .get("source")
+        .is_none_or(|given| given.text == "embedded");
+    if let Some(given) = gathered.0.remove(NATS_URL).filter(|_| !embedded) {
         gathered.0.entry("nats_url").or_insert(given);
     }
     Ok(Asked::Settings {

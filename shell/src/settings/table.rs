@@ -152,11 +152,11 @@ settings! {
         cgroup_root: PathBuf = Path, "/", "DIR";
         /// CPU in percent of the limit above which, for 5 s, upgrades are refused; 0: never.
         cpu_refuse_percent: u32 = PERCENT, "90", "PERCENT";
-        /// CPU in percent of the limit below which, for 5 s, upgrades are let in again.
+        /// CPU in percent of the limit below which, for 5 s, upgrades are let in again; 0: as the upper one.
         cpu_admit_percent: u32 = PERCENT, "80", "PERCENT";
         /// Memory in percent of the limit above which upgrades are refused at once; 0: never.
         memory_refuse_percent: u32 = PERCENT, "90", "PERCENT";
-        /// Memory in percent of the limit below which, for 5 s, upgrades are let in again.
+        /// Memory in percent of the limit below which, for 5 s, upgrades are let in again; 0: as the upper one.
         memory_admit_percent: u32 = PERCENT, "85", "PERCENT";
         /// New connections a second that are let in for long; 0: no limit.
         accept_rate: u32 = COUNT, "2000", "N";

@@ -70,7 +70,8 @@ fn plain_nats_url_is_read_last_and_is_no_contradiction() {
         panic!("refused")
     };
     assert_eq!(s.nats_url.to_string(), "nats://c:3");
-    assert_eq!(run(&[], &[nats]).source, SourceKind::Embedded);
+    assert_eq!(run(&[], &[nats]), run(&[], &[]));
+    assert_eq!(run(&[], &[("NATS_URL", "none of ours")]), run(&[], &[]));
 }
 
 #[test]

@@ -151,3 +151,20 @@ fn the_reference_lists_every_setting_and_nothing_else() {
         .collect();
     assert_eq!(rows, expected);
 }
+
+#[test]
+fn the_examples_of_the_reference_are_accepted() {
+    let text = include_str!("../../../docs/CONFIGURATION.md");
+    let examples: Vec<&str> = text
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        assert!(
+            matches!(with_file(example, &[], &[]), Ok(Loaded::Run(_))),
+            "{example}"
+        );
+    }
+}
