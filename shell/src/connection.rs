@@ -179,7 +179,13 @@ impl<S: Stream> Connection<S> {
                 Err(error) => {
                     self.deaf = true;
                     if let Some(reason) = violation(&error) {
-                        state.input(now, Input::Violation { conn: self.id, reason });
+                        state.input(
+                            now,
+                            Input::Violation {
+                                conn: self.id,
+                                reason,
+                            },
+                        );
                     }
                 }
             }
@@ -201,7 +207,13 @@ impl<S: Stream> Connection<S> {
             // The parser gives raw frames only to those who write them.
             Frame::Frame(_) => return,
         };
-        state.input(now, Input::Message { conn: self.id, message });
+        state.input(
+            now,
+            Input::Message {
+                conn: self.id,
+                message,
+            },
+        );
     }
 }
 

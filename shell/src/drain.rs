@@ -21,7 +21,10 @@ pub(crate) async fn run(shared: &Shared) {
     shared.ports.drain(deadline);
     let last = shared.tokio_instant(deadline + GRACE);
     if tokio::time::timeout_at(last, shared.idle()).await.is_err() {
-        tracing::warn!(connections = shared.permits(), "connections are left at the end of the drain");
+        tracing::warn!(
+            connections = shared.permits(),
+            "connections are left at the end of the drain"
+        );
     }
 }
 

@@ -139,7 +139,11 @@ impl<S: Stream> State<S> {
     /// wake for it.
     pub(crate) fn socket(&mut self, conn: ConnId, cx: &Context<'_>) -> Option<Socket<'_, S>> {
         let entry = find(&mut self.entries, conn)?;
-        if !entry.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+        if !entry
+            .waker
+            .as_ref()
+            .is_some_and(|w| w.will_wake(cx.waker()))
+        {
             entry.waker = Some(cx.waker().clone());
         }
         if self.scratch.is_empty() {
@@ -265,7 +269,9 @@ impl<S: Stream> State<S> {
             };
             if !entry.full {
                 // The connection ends either way; whether the client is told is a courtesy.
-                let _ = entry.socket.try_write_vectored(&[IoSlice::new(&GOING_AWAY)]);
+                let _ = entry
+                    .socket
+                    .try_write_vectored(&[IoSlice::new(&GOING_AWAY)]);
             }
             let conn = entry.id;
             retire(entry);

@@ -12,14 +12,26 @@ use tokio::net::TcpStream;
 async fn every_endpoint_answers_and_every_other_path_and_method_is_refused() {
     let server = serve(&[]).await;
     let addr = server.local_addr();
-    for path in ["/", "/health", "/live", "/ready", "/admission", "/metrics", "/health?verbose=1"] {
+    for path in [
+        "/",
+        "/health",
+        "/live",
+        "/ready",
+        "/admission",
+        "/metrics",
+        "/health?verbose=1",
+    ] {
         let answer = get(addr, path).await;
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
         assert!(!answer.body.is_empty(), "{path}");
     }
     for path in ["/nowhere", "/Health", "/publish", "/debug", "/ws/"] {
         let answer = get(addr, path).await;
-        assert_eq!((answer.status, answer.error().as_str()), (404, "not_found"), "{path}");
+        assert_eq!(
+            (answer.status, answer.error().as_str()),
+            (404, "not_found"),
+            "{path}"
+        );
     }
     for (method, path, allow) in [
         ("POST", "/health", "GET, HEAD"),
@@ -37,7 +49,11 @@ async fn every_endpoint_answers_and_every_other_path_and_method_is_refused() {
         let answer = answer(&mut stream, method != "HEAD").await;
         assert_eq!(answer.status, 405, "{method} {path}");
         assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
-        assert_eq!(answer.header("access-control-allow-origin"), None, "{method} {path}");
+        assert_eq!(
+            answer.header("access-control-allow-origin"),
+            None,
+            "{method} {path}"
+        );
         if method != "HEAD" {
             assert_eq!(answer.error(), "method_not_allowed");
         }
@@ -74,7 +90,11 @@ async fn the_host_of_a_loopback_listener_is_loopback_or_allowed() {
         ("localhost.evil.example", 403),
         ("192.0.2.1:3004", 403),
     ] {
-        let answer = ask(addr, format!("GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        let answer = ask(
+            addr,
+            format!("GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+        )
+        .await;
         assert_eq!(answer.status, status, "{host}");
         if status == 403 {
             assert_eq!(answer.error(), "host_not_allowed");
@@ -82,9 +102,15 @@ async fn the_host_of_a_loopback_listener_is_loopback_or_allowed() {
     }
     for (request, status) in [
         ("GET /live HTTP/1.1\r\n\r\n", 400),
-        ("GET /live HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400),
+        (
+            "GET /live HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+            400,
+        ),
         ("GET /live HTTP/1.0\r\n\r\n", 200),
-        ("GET http://evil.example/live HTTP/1.1\r\nHost: localhost\r\n\r\n", 403),
+        (
+            "GET http://evil.example/live HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            403,
+        ),
     ] {
         let answer = ask(addr, request).await;
         assert_eq!(answer.status, status, "{request}");
@@ -107,7 +133,10 @@ async fn admission_can_be_read_by_pages_of_every_origin() {
     let server = serve(&[]).await;
     let answer = get(server.local_addr(), "/admission").await;
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-    assert_eq!(answer.header("access-control-expose-headers"), Some("Retry-After"));
+    assert_eq!(
+        answer.header("access-control-expose-headers"),
+        Some("Retry-After")
+    );
     assert_eq!(answer.json()["open"], true);
 }
 
@@ -116,7 +145,11 @@ async fn a_head_that_is_too_large_gets_431_and_is_counted() {
     let server = serve(&[]).await;
     let addr = server.local_addr();
     let long = "x".repeat(9 * 1024);
-    let answer = ask(addr, format!("GET /live HTTP/1.1\r\nHost: {addr}\r\nX: {long}\r\n\r\n")).await;
+    let answer = ask(
+        addr,
+        format!("GET /live HTTP/1.1\r\nHost: {addr}\r\nX: {long}\r\n\r\n"),
+    )
+    .await;
     assert_eq!(answer.status, 431);
     metric_becomes(addr, "ws_connections_failed_total", "1").await;
 }
@@ -134,7 +167,9 @@ async fn a_head_that_does_not_come_in_time_ends_the_socket_and_is_counted() {
     let server = serve(&["--handshake-timeout", "100ms"]).await;
     let addr = server.local_addr();
     let mut slow = TcpStream::connect(addr).await.expect("connect");
-    slow.write_all(b"GET /ws HTTP/1.1\r\nHost:").await.expect("send");
+    slow.write_all(b"GET /ws HTTP/1.1\r\nHost:")
+        .await
+        .expect("send");
     assert!(ended(&mut slow).await);
     metric_becomes(addr, "ws_connections_failed_total", "1").await;
 }
@@ -149,7 +184,10 @@ async fn a_socket_beyond_the_handshakes_in_flight_is_closed_and_counted() {
     // these may find one place less.
     while refused == 0 {
         let mut stream = TcpStream::connect(addr).await.expect("connect");
-        stream.write_all(b"GET /live HTTP/1.1\r\n").await.expect("send");
+        stream
+            .write_all(b"GET /live HTTP/1.1\r\n")
+            .await
+            .expect("send");
         let mut byte = [0];
         let probe = Duration::from_millis(200);
         match tokio::time::timeout(probe, stream.peek(&mut byte)).await {
@@ -174,6 +212,9 @@ async fn a_socket_beyond_the_handshakes_in_flight_is_closed_and_counted() {
             break;
         }
     }
-    let failed: u64 = metric(addr, "ws_connections_failed_total").await.parse().expect("a count");
+    let failed: u64 = metric(addr, "ws_connections_failed_total")
+        .await
+        .parse()
+        .expect("a count");
     assert!(failed >= 1);
 }

@@ -3,7 +3,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use hyper::header::{AUTHORIZATION, FORWARDED, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
+use hyper::header::{
+    AUTHORIZATION, FORWARDED, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE,
+};
 use hyper::http::request::Parts;
 use hyper::{StatusCode, Version};
 
@@ -41,11 +43,18 @@ pub(super) fn check_host(shared: &Shared, host: Option<&str>) -> Result<(), Box<
         return Ok(());
     }
     let allowed = &shared.settings.allowed_hosts;
-    if allowed.iter().any(|a| a.eq_ignore_ascii_case(host) || a.eq_ignore_ascii_case(name_of(host))) {
+    if allowed
+        .iter()
+        .any(|a| a.eq_ignore_ascii_case(host) || a.eq_ignore_ascii_case(name_of(host)))
+    {
         return Ok(());
     }
     let message = "This Host is neither loopback nor in allowed_hosts.";
-    Err(Box::new(reply::error(StatusCode::FORBIDDEN, "host_not_allowed", message)))
+    Err(Box::new(reply::error(
+        StatusCode::FORBIDDEN,
+        "host_not_allowed",
+        message,
+    )))
 }
 
 /// A browser says where its page is from; that must be this host, or allowed.
@@ -59,16 +68,30 @@ pub(super) fn check_origin(
         return Ok(());
     }
     let allowed = |origin: &HeaderValue| {
-        let Ok(origin) = origin.to_str() else { return false };
-        let site = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-        let own = site.zip(host).is_some_and(|(site, host)| site.eq_ignore_ascii_case(host));
-        own || shared.settings.allowed_origins.iter().any(|a| a.eq_ignore_ascii_case(origin))
+        let Ok(origin) = origin.to_str() else {
+            return false;
+        };
+        let site = origin
+            .strip_prefix("http://")
+            .or_else(|| origin.strip_prefix("https://"));
+        let own = site
+            .zip(host)
+            .is_some_and(|(site, host)| site.eq_ignore_ascii_case(host));
+        own || shared
+            .settings
+            .allowed_origins
+            .iter()
+            .any(|a| a.eq_ignore_ascii_case(origin))
     };
     if origins.all(allowed) {
         return Ok(());
     }
     let message = "This Origin is neither this host nor in allowed_origins.";
-    Err(Box::new(reply::error(StatusCode::FORBIDDEN, "origin_not_allowed", message)))
+    Err(Box::new(reply::error(
+        StatusCode::FORBIDDEN,
+        "origin_not_allowed",
+        message,
+    )))
 }
 
 /// Who shows the token may; without a token in the request, a program on this machine may, where the
@@ -80,8 +103,14 @@ pub(super) fn check_bearer(
     token: Option<&Secret>,
 ) -> Result<(), Box<Reply>> {
     if let Some(shown) = headers.get(AUTHORIZATION) {
-        let right = token.zip(bearer(shown)).is_some_and(|(token, shown)| token.matches(shown));
-        return if right { Ok(()) } else { Err(unauthorized("This token is not accepted.")) };
+        let right = token
+            .zip(bearer(shown))
+            .is_some_and(|(token, shown)| token.matches(shown));
+        return if right {
+            Ok(())
+        } else {
+            Err(unauthorized("This token is not accepted."))
+        };
     }
     let proxied = headers.keys().any(|name| {
         name == FORWARDED || name == ORIGIN || name.as_str().starts_with("x-forwarded-")
@@ -90,21 +119,33 @@ pub(super) fn check_bearer(
         return Ok(());
     }
     if token.is_some() {
-        return Err(unauthorized("This needs an Authorization header with a bearer token."));
+        return Err(unauthorized(
+            "This needs an Authorization header with a bearer token.",
+        ));
     }
     let message = "This is for programs on this machine only: no token is configured.";
-    Err(Box::new(reply::error(StatusCode::FORBIDDEN, "forbidden", message)))
+    Err(Box::new(reply::error(
+        StatusCode::FORBIDDEN,
+        "forbidden",
+        message,
+    )))
 }
 
 fn unauthorized(message: &str) -> Box<Reply> {
     let reply = reply::error(StatusCode::UNAUTHORIZED, "unauthorized", message);
-    Box::new(reply::with(reply, WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+    Box::new(reply::with(
+        reply,
+        WWW_AUTHENTICATE,
+        HeaderValue::from_static("Bearer"),
+    ))
 }
 
 /// The token of `Bearer token` (RFC 6750 2.1; the scheme's case does not matter).
 fn bearer(value: &HeaderValue) -> Option<&[u8]> {
     let (scheme, token) = value.as_bytes().split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+    scheme
+        .eq_ignore_ascii_case(b"bearer ")
+        .then(|| token.trim_ascii())
 }
 
 /// A host without its port.
@@ -117,7 +158,9 @@ fn name_of(host: &str) -> &str {
 
 fn is_loopback_name(name: &str) -> bool {
     name.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+        || name
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 #[cfg(test)]

@@ -55,13 +55,22 @@ const LINGER_BYTES: u64 = 256 * 1024;
 pub(crate) fn serve<S: Stream>(local: Rc<Local<S>>, handoff: Handoff<S::Detached>) {
     tokio::task::spawn_local(async move {
         let shared = Arc::clone(&local.shared);
-        let Handoff { socket, peer, seat, handshake } = handoff;
-        let tuning = Tuning { send_buffer: shared.settings.send_buffer };
+        let Handoff {
+            socket,
+            peer,
+            seat,
+            handshake,
+        } = handoff;
+        let tuning = Tuning {
+            send_buffer: shared.settings.send_buffer,
+        };
         let Ok(stream) = S::attach(socket).and_then(|s| s.tune(&tuning).map(|()| s)) else {
             return shared.counters.broke(Broken::Transport);
         };
         let exchange = Rc::new(Exchange::new(shared, peer));
-        let Some((stream, early)) = exchange.run(stream).await else { return };
+        let Some((stream, early)) = exchange.run(stream).await else {
+            return;
+        };
         match exchange.permit.take() {
             Some(permit) => {
                 drop::<Handshake>(handshake);
@@ -149,7 +158,10 @@ impl Exchange {
         self.heard.set(true);
         self.deadline.set(Instant::now() + REQUEST_TIMEOUT);
         let (head, body) = request.into_parts();
-        let reply = self.route(&head, body).await.unwrap_or_else(|refusal| *refusal);
+        let reply = self
+            .route(&head, body)
+            .await
+            .unwrap_or_else(|refusal| *refusal);
         self.shared.counters.responded(reply.status().as_u16());
         reply
     }
@@ -168,9 +180,16 @@ impl Exchange {
         if let Some(channel) = path.strip_prefix("/publish/") {
             return publish::answer(shared, self.peer, head, channel, body).await;
         }
-        if !matches!(path, "/" | "/health" | "/live" | "/ready" | "/admission" | "/metrics") {
+        if !matches!(
+            path,
+            "/" | "/health" | "/live" | "/ready" | "/admission" | "/metrics"
+        ) {
             let message = "There is nothing at this path.";
-            return Err(Box::new(reply::error(StatusCode::NOT_FOUND, "not_found", message)));
+            return Err(Box::new(reply::error(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                message,
+            )));
         }
         if !matches!(head.method, Method::GET | Method::HEAD) {
             return Err(Box::new(reply::method_not_allowed("GET, HEAD")));
@@ -200,9 +219,16 @@ impl Exchange {
         });
         let upgrade = checked.inspect_err(|refusal| {
             let forbidden = refusal.status() == StatusCode::FORBIDDEN;
-            counters.broke(if forbidden { Broken::Forbidden } else { Broken::Invalid });
+            counters.broke(if forbidden {
+                Broken::Forbidden
+            } else {
+                Broken::Invalid
+            });
         })?;
-        let permit = self.shared.admit(self.peer.ip()).map_err(|r| Box::new(reply::refused(&r)))?;
+        let permit = self
+            .shared
+            .admit(self.peer.ip())
+            .map_err(|r| Box::new(reply::refused(&r)))?;
         *self.permit.borrow_mut() = Some(permit);
         Ok(upgrade.accept())
     }

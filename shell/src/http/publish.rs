@@ -32,12 +32,24 @@ pub(super) async fn answer(
     if request.method != Method::POST {
         return Err(Box::new(reply::method_not_allowed("POST")));
     }
-    guard::check_bearer(shared, &request.headers, peer, shared.settings.publish_token.as_ref())?;
+    guard::check_bearer(
+        shared,
+        &request.headers,
+        peer,
+        shared.settings.publish_token.as_ref(),
+    )?;
     let channel = channel(rest)?;
-    let kind = request.headers.get(CONTENT_TYPE).map(|kind| kind.as_bytes());
+    let kind = request
+        .headers
+        .get(CONTENT_TYPE)
+        .map(|kind| kind.as_bytes());
     let kind = kind.and_then(|kind| kind.split(|byte| *byte == b';').next());
     let taken = [&b"application/json"[..], b"application/octet-stream"];
-    if !kind.is_some_and(|kind| taken.iter().any(|t| kind.trim_ascii().eq_ignore_ascii_case(t))) {
+    if !kind.is_some_and(|kind| {
+        taken
+            .iter()
+            .any(|t| kind.trim_ascii().eq_ignore_ascii_case(t))
+    }) {
         return refuse(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported_media_type",
@@ -49,7 +61,9 @@ pub(super) async fn answer(
         Ok(published) => {
             shared.counters.published();
             Ok(match published.seq {
-                Some(seq) => reply::json(StatusCode::OK, &json!({ "channel": channel, "seq": seq })),
+                Some(seq) => {
+                    reply::json(StatusCode::OK, &json!({ "channel": channel, "seq": seq }))
+                }
                 None => reply::json(StatusCode::ACCEPTED, &json!({ "channel": channel })),
             })
         }
@@ -77,12 +91,20 @@ fn unavailable(code: &'static str, message: &str) -> Reply {
 
 fn too_large() -> Box<Reply> {
     let message = "The body is over payload_bytes_max.";
-    Box::new(reply::error(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", message))
+    Box::new(reply::error(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "payload_too_large",
+        message,
+    ))
 }
 
 fn invalid_channel(why: &str) -> Box<Reply> {
     let message = format!("This is no channel name: {why}");
-    Box::new(reply::error(StatusCode::BAD_REQUEST, "invalid_channel", &message))
+    Box::new(reply::error(
+        StatusCode::BAD_REQUEST,
+        "invalid_channel",
+        &message,
+    ))
 }
 
 /// The channel that a path names.
@@ -103,11 +125,19 @@ async fn payload(body: Incoming, bytes_max: usize) -> Result<Bytes, Box<Reply>> 
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
         Err(_) => {
-            return refuse(StatusCode::BAD_REQUEST, "bad_body", "The body did not arrive whole.");
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                "bad_body",
+                "The body did not arrive whole.",
+            );
         }
     };
     if payload.is_empty() {
-        return refuse(StatusCode::BAD_REQUEST, "empty_body", "A message has at least one byte.");
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "empty_body",
+            "A message has at least one byte.",
+        );
     }
     Ok(payload)
 }
@@ -126,7 +156,9 @@ fn percent_decoded(text: &str) -> Option<Vec<u8>> {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]
@@ -135,7 +167,10 @@ mod tests {
 
     #[test]
     fn escapes_are_decoded_and_broken_ones_refused() {
-        assert_eq!(percent_decoded("BTC%2fUSDT%20"), Some(b"BTC/USDT ".to_vec()));
+        assert_eq!(
+            percent_decoded("BTC%2fUSDT%20"),
+            Some(b"BTC/USDT ".to_vec())
+        );
         assert_eq!(percent_decoded("%C3%A9"), Some("é".as_bytes().to_vec()));
         for broken in ["%", "a%2", "%zz", "%+1"] {
             assert_eq!(percent_decoded(broken), None, "{broken}");

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
-};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use odin_core::gate::Refused;
 use serde_json::json;
@@ -37,8 +35,8 @@ pub(super) fn error(status: StatusCode, code: &'static str, message: &str) -> Re
 /// The refusal of what the Gate does not let in: when to come again, in seconds for HTTP and in
 /// milliseconds for scripts.
 pub(super) fn refused(refused: &Refused) -> Reply {
-    let status = StatusCode::from_u16(refused.reason.status())
-        .unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let status =
+        StatusCode::from_u16(refused.reason.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     let millis = u64::try_from(refused.retry_after.as_millis()).unwrap_or(u64::MAX);
     let reply = json(
         status,
@@ -67,6 +65,10 @@ pub(super) fn with(mut reply: Reply, name: HeaderName, value: HeaderValue) -> Re
 /// The answer to a method that the path does not have.
 pub(super) fn method_not_allowed(allow: &'static str) -> Reply {
     let message = format!("This path answers {allow} only.");
-    let reply = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message);
+    let reply = error(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        &message,
+    );
     with(reply, ALLOW, HeaderValue::from_static(allow))
 }

@@ -69,7 +69,10 @@ pub(super) async fn live(shared: &Shared) -> Reply {
 }
 
 pub(super) fn ready(shared: &Shared) -> Reply {
-    answered(health::ready(shared.source.get().ready, shared.is_draining()))
+    answered(health::ready(
+        shared.source.get().ready,
+        shared.is_draining(),
+    ))
 }
 
 /// Pages of every origin may read this: it tells nothing but when to come.
@@ -100,7 +103,9 @@ pub(super) async fn metrics(shared: &Arc<Shared>) -> Reply {
         snapshot.gate = *gate.stats();
         snapshot.gate_open = gate.is_open();
         snapshot.connections_max = gate.config().connections_max.into();
-        snapshot.cpu_percent = sample.cpu_permille.map(|permille| f64::from(permille) / 10.0);
+        snapshot.cpu_percent = sample
+            .cpu_permille
+            .map(|permille| f64::from(permille) / 10.0);
         snapshot.memory_bytes = sample.memory_bytes;
         snapshot.memory_limit = sample.memory_limit;
     }

@@ -37,7 +37,9 @@ impl Upgrade {
         if !lists(headers, &CONNECTION, "upgrade") {
             return Err(bad("The header `Connection: Upgrade` is missing."));
         }
-        let length = headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+        let length = headers
+            .get(CONTENT_LENGTH)
+            .is_some_and(|length| length != "0");
         if length || headers.contains_key(TRANSFER_ENCODING) {
             return Err(bad("An upgrade request has no body."));
         }
@@ -60,7 +62,10 @@ impl Upgrade {
                 "This server speaks the subprotocol odin.v1.json.",
             )));
         }
-        Ok(Self { accept: derive_accept_key(key), named })
+        Ok(Self {
+            accept: derive_accept_key(key),
+            named,
+        })
     }
 
     /// The answer that makes the socket a WebSocket connection (RFC 6455 4.2.2).
@@ -82,12 +87,19 @@ impl Upgrade {
 }
 
 fn bad(message: &str) -> Box<Reply> {
-    Box::new(reply::error(StatusCode::BAD_REQUEST, "bad_upgrade", message))
+    Box::new(reply::error(
+        StatusCode::BAD_REQUEST,
+        "bad_upgrade",
+        message,
+    ))
 }
 
 /// The items of a comma-separated header value.
 fn items(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    let items = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let items = value
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii);
     items.filter(|item| !item.is_empty())
 }
 
@@ -101,7 +113,10 @@ fn lists(headers: &HeaderMap, name: &HeaderName, item: &str) -> bool {
 fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
-    values.next().is_none().then(|| value.as_bytes().trim_ascii())
+    values
+        .next()
+        .is_none()
+        .then(|| value.as_bytes().trim_ascii())
 }
 
 /// Whether the text is base64 of 16 bytes: 22 characters and two of padding.

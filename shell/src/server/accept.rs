@@ -24,13 +24,20 @@ pub(crate) async fn run<L: Listener>(mut listener: L, shared: Arc<Shared>, doors
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let Some(handshake) = shared.handshake() else { continue };
+                let Some(handshake) = shared.handshake() else {
+                    continue;
+                };
                 let Ok(socket) = stream.detach() else {
                     shared.counters.broke(Broken::Transport);
                     continue;
                 };
                 let (shard, seat) = shared.seat();
-                let handoff = Handoff { socket, peer, seat, handshake };
+                let handoff = Handoff {
+                    socket,
+                    peer,
+                    seat,
+                    handshake,
+                };
                 // A shard that has ended takes nothing; the server is about to end as well.
                 let _ = doors[shard].send(Command::Socket(handoff));
             }

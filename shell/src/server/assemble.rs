@@ -9,11 +9,11 @@ use odin_core::load::Sample;
 use odin_core::time::Instant;
 
 use super::{Parts, RunningServer, start};
-use crate::cgroup;
+use crate::cgroup::{self, Meter};
 use crate::listener::{self, Threads};
 use crate::settings::{Settings, SourceKind};
 use crate::source::{
-    self, Clock, Embedded, JetStream, Nats, NatsOptions, Publisher, Upstream,
+    self, Clock, NatsOptions, Publisher, Upstream, embedded::Embedded, jetstream, nats::Nats,
 };
 
 /// Starts a server on TCP. `fd_limit` is the number of file descriptors that it may open.
@@ -29,8 +29,14 @@ pub async fn from_settings(settings: Settings, fd_limit: u64) -> io::Result<Runn
     let options = NatsOptions {
         url: settings.nats_url.expose().collect::<Vec<_>>().join(","),
         user: settings.nats_user.clone(),
-        password: settings.nats_password.as_ref().map(|secret| secret.expose().to_owned()),
-        token: settings.nats_token.as_ref().map(|secret| secret.expose().to_owned()),
+        password: settings
+            .nats_password
+            .as_ref()
+            .map(|secret| secret.expose().to_owned()),
+        token: settings
+            .nats_token
+            .as_ref()
+            .map(|secret| secret.expose().to_owned()),
         credentials: settings.nats_creds.clone(),
     };
     let (subject, strip) = (settings.subject.clone(), settings.strip.clone());
@@ -41,20 +47,43 @@ pub async fn from_settings(settings: Settings, fd_limit: u64) -> io::Result<Runn
                 tokio::spawn(source::demo::run(publisher.clone(), seed));
             }
             let origin = Source::Embedded { epoch };
-            with(settings, listener, fd_limit, seed, (origin, "", upstream, publisher))
+            with(
+                settings,
+                listener,
+                fd_limit,
+                seed,
+                (origin, "", upstream, publisher),
+            )
         }
         SourceKind::Nats => {
             let made = Nats::new(&options, &subject, &strip, &config).await;
             let (upstream, publisher) = made.map_err(io::Error::other)?;
             let origin = Source::Nats { epoch };
-            with(settings, listener, fd_limit, seed, (origin, &strip, upstream, publisher))
+            with(
+                settings,
+                listener,
+                fd_limit,
+                seed,
+                (origin, &strip, upstream, publisher),
+            )
         }
         SourceKind::Jetstream => {
-            let stream = settings.stream.clone();
-            let made = JetStream::new(&options, &stream, &subject, &strip, &config).await;
+            let stream = jetstream::JetStreamOptions {
+                stream: settings.stream.clone(),
+                subject,
+            };
+            let origin = Source::JetStream {
+                stream: settings.stream.clone(),
+            };
+            let made = jetstream::JetStream::new(&options, stream, &strip, &config).await;
             let (upstream, publisher) = made.map_err(io::Error::other)?;
-            let origin = Source::JetStream { stream };
-            with(settings, listener, fd_limit, seed, (origin, &strip, upstream, publisher))
+            with(
+                settings,
+                listener,
+                fd_limit,
+                seed,
+                (origin, &strip, upstream, publisher),
+            )
         }
     }
 }
@@ -67,7 +96,12 @@ fn with<U: Upstream + 'static>(
     (origin, strip, upstream, publisher): (Source, &str, U, Publisher),
 ) -> io::Result<RunningServer> {
     let clock = Clock::start();
-    let mut sampler = cgroup::Sampler::new(&settings);
+    let options = cgroup::Options {
+        root: settings.cgroup_root.clone(),
+        memory_limit: settings.memory_limit,
+        cpu_limit: settings.cpu_limit,
+    };
+    let mut sampler = cgroup::Sampler::new(options, clock.now());
     let memory = sampler.limits().memory_bytes;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let parts = Parts {
@@ -75,7 +109,7 @@ fn with<U: Upstream + 'static>(
         spawn: Threads,
         sample: move |now: Instant| -> Sample { sampler.sample(now) },
         clock,
-        feed: Feed::new(settings.feed_config(), origin, strip, random(), clock.now()),
+        feed: Feed::new(settings.feed_config(), origin, strip, random()),
         upstream,
         publisher,
         connections_max: settings.max_connections(memory, fd_limit),

@@ -108,9 +108,21 @@ where
     let mut tasks = JoinSet::new();
     tasks.spawn(accept::run(parts.listener, Arc::clone(&shared), doors));
     tasks.spawn(sample(Arc::clone(&shared), parts.sample));
-    let sink = Sink { shared: Arc::clone(&shared) };
-    tasks.spawn(source::run(parts.feed, parts.upstream, sink, parts.clock, status));
-    Ok(RunningServer { shared, tasks, ended })
+    let sink = Sink {
+        shared: Arc::clone(&shared),
+    };
+    tasks.spawn(source::run(
+        parts.feed,
+        parts.upstream,
+        sink,
+        parts.clock,
+        status,
+    ));
+    Ok(RunningServer {
+        shared,
+        tasks,
+        ended,
+    })
 }
 
 /// Tells the server that a shard ended, however it did.

@@ -125,14 +125,19 @@ impl Shared {
         let peer = Some(peer.to_canonical()).filter(|peer| !self.settings.is_exempt(*peer));
         self.gate().admit(self.clock.now(), peer)?;
         self.permits.fetch_add(1, Ordering::Relaxed);
-        Ok(Permit { shared: Arc::clone(self), peer })
+        Ok(Permit {
+            shared: Arc::clone(self),
+            peer,
+        })
     }
 
     /// A place among the sockets that are no WebSocket connection; `None`: there are too many.
     pub(crate) fn handshake(self: &Arc<Self>) -> Option<Handshake> {
         let limit = usize::try_from(self.settings.handshakes_in_flight).unwrap_or(usize::MAX);
         let before = self.handshakes.fetch_add(1, Ordering::Relaxed);
-        let guard = Handshake { shared: Arc::clone(self) };
+        let guard = Handshake {
+            shared: Arc::clone(self),
+        };
         if limit > 0 && before >= limit {
             self.counters.broke(Broken::InFlight);
             return None;
@@ -144,12 +149,18 @@ impl Shared {
     pub(crate) fn seat(&self) -> (usize, Seat) {
         let mut best = 0;
         for index in 1..self.seats.len() {
-            if self.seats[index].load(Ordering::Relaxed) < self.seats[best].load(Ordering::Relaxed) {
+            if self.seats[index].load(Ordering::Relaxed) < self.seats[best].load(Ordering::Relaxed)
+            {
                 best = index;
             }
         }
         self.seats[best].fetch_add(1, Ordering::Relaxed);
-        (best, Seat { taken: Arc::clone(&self.seats[best]) })
+        (
+            best,
+            Seat {
+                taken: Arc::clone(&self.seats[best]),
+            },
+        )
     }
 
     /// WebSocket connections that are open or about to be.
@@ -159,7 +170,11 @@ impl Shared {
 
     /// Tasks alive: one per socket, one per shard, and the acceptor, the source and the sampler.
     pub(crate) fn tasks(&self) -> u64 {
-        let sockets: usize = self.seats.iter().map(|seats| seats.load(Ordering::Relaxed)).sum();
+        let sockets: usize = self
+            .seats
+            .iter()
+            .map(|seats| seats.load(Ordering::Relaxed))
+            .sum();
         u64::try_from(sockets + self.seats.len() + 3).unwrap_or(u64::MAX)
     }
 
@@ -220,7 +235,9 @@ impl std::fmt::Debug for Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.shared.gate().closed(self.shared.clock.now(), self.peer);
+        self.shared
+            .gate()
+            .closed(self.shared.clock.now(), self.peer);
         if self.shared.permits.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.shared.idle.notify_waiters();
         }
@@ -258,7 +275,10 @@ impl Queues {
     }
 
     fn longest(&self) -> usize {
-        let lengths = self.waiting.iter().map(|waiting| waiting.load(Ordering::Relaxed));
+        let lengths = self
+            .waiting
+            .iter()
+            .map(|waiting| waiting.load(Ordering::Relaxed));
         lengths.max().unwrap_or(0)
     }
 
@@ -307,7 +327,9 @@ impl Shared {
     /// A copy of every shard's counters; its last one where it does not answer in time.
     pub(crate) async fn reports(&self) -> Vec<ShardSnapshot> {
         let deadline = tokio::time::Instant::now() + REPORT_TIMEOUT;
-        let asked: Vec<_> = (0..self.reports.len()).map(|shard| self.ports.report(shard)).collect();
+        let asked: Vec<_> = (0..self.reports.len())
+            .map(|shard| self.ports.report(shard))
+            .collect();
         let mut reports = Vec::with_capacity(asked.len());
         for (answer, last) in asked.into_iter().zip(&self.reports) {
             let answer = tokio::time::timeout_at(deadline, answer).await;
@@ -324,7 +346,9 @@ impl Shared {
     /// The shards whose loop does not answer.
     pub(crate) async fn stuck(&self) -> Vec<usize> {
         let deadline = tokio::time::Instant::now() + PING_TIMEOUT;
-        let asked: Vec<_> = (0..self.reports.len()).map(|shard| self.ports.ping(shard)).collect();
+        let asked: Vec<_> = (0..self.reports.len())
+            .map(|shard| self.ports.ping(shard))
+            .collect();
         let mut stuck = Vec::new();
         for (shard, answer) in asked.into_iter().enumerate() {
             if !matches!(tokio::time::timeout_at(deadline, answer).await, Ok(Ok(()))) {

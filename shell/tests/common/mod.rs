@@ -1,5 +1,5 @@
 //! A server in this process, and a client that sends exactly the bytes that it is told to.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -24,16 +24,32 @@ pub async fn serve(flags: &[&str]) -> RunningServer {
 }
 
 pub async fn serve_on(listen: &str, flags: &[&str]) -> RunningServer {
-    let args = ["odin-ws", "--listen", listen, "--no-demo"];
-    let args = args.iter().chain(flags).map(OsString::from);
-    let loaded = Settings::load(args, std::iter::empty()).expect("settings");
-    let Loaded::Run(settings) = loaded else { panic!("nothing to print") };
-    let server = server::from_settings(*settings, 4096).await.expect("a server");
+    let flags: Vec<&str> = ["--no-demo"].iter().chain(flags).copied().collect();
+    let server = start(listen, &flags).await;
+    // The wildcard address is no destination.
+    let addr = (std::net::Ipv4Addr::LOCALHOST, server.local_addr().port()).into();
     let mut patience = tokio::time::interval(Duration::from_millis(2));
-    while get(server.local_addr(), "/ready").await.status != 200 {
+    while get(addr, "/ready").await.status != 200 {
         patience.tick().await;
     }
     server
+}
+
+/// A server whose source may never become ready.
+pub async fn serve_unready(flags: &[&str]) -> RunningServer {
+    start("127.0.0.1:0", flags).await
+}
+
+async fn start(listen: &str, flags: &[&str]) -> RunningServer {
+    let args = ["odin-ws", "--listen", listen];
+    let args = args.iter().chain(flags).map(OsString::from);
+    let loaded = Settings::load(args, std::iter::empty()).expect("settings");
+    let Loaded::Run(settings) = loaded else {
+        panic!("nothing to print")
+    };
+    server::from_settings(*settings, 4096)
+        .await
+        .expect("a server")
 }
 
 /// A response as it came.
@@ -46,7 +62,10 @@ pub struct Answer {
 
 impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+        let found = self
+            .headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
@@ -56,11 +75,18 @@ impl Answer {
 
     /// The code of an error body, which must have exactly the two fields.
     pub fn error(&self) -> String {
-        assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/json"),
+            "{self:?}"
+        );
         let body = self.json();
         let fields = body.as_object().expect("an object");
         assert_eq!(fields.len(), 2, "{body}");
-        assert!(fields["message"].as_str().is_some_and(|m| !m.is_empty()), "{body}");
+        assert!(
+            fields["message"].as_str().is_some_and(|m| !m.is_empty()),
+            "{body}"
+        );
         fields["error"].as_str().expect("a code").to_owned()
     }
 }
@@ -78,22 +104,37 @@ pub async fn get(addr: SocketAddr, path: &str) -> Answer {
 
 /// Reads one response. Bytes after its head are its body, if it has one.
 pub async fn answer(stream: &mut TcpStream, has_body: bool) -> Answer {
-    tokio::time::timeout(PATIENCE, read_answer(stream, has_body)).await.expect("a response")
+    tokio::time::timeout(PATIENCE, read_answer(stream, has_body))
+        .await
+        .expect("a response")
 }
 
 async fn read_answer(stream: &mut TcpStream, has_body: bool) -> Answer {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let byte = stream.read_u8().await;
-        head.push(byte.unwrap_or_else(|e| panic!("{e} after {:?}", String::from_utf8_lossy(&head))));
+        head.push(
+            byte.unwrap_or_else(|e| panic!("{e} after {:?}", String::from_utf8_lossy(&head))),
+        );
     }
     let head = String::from_utf8(head).expect("a head in ASCII");
     let mut lines = head.lines();
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a status line");
+    let status = lines
+        .next()
+        .and_then(|line| line.split(' ').nth(1))
+        .expect("a status line");
     let headers = lines.filter_map(|line| line.split_once(": "));
-    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let mut answer = Answer { status: status.parse().expect("a status"), headers, body: String::new() };
-    let length = answer.header("content-length").and_then(|length| length.parse().ok());
+    let headers = headers
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let mut answer = Answer {
+        status: status.parse().expect("a status"),
+        headers,
+        body: String::new(),
+    };
+    let length = answer
+        .header("content-length")
+        .and_then(|length| length.parse().ok());
     if has_body && let Some(length) = length {
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await.expect("a body");
@@ -141,7 +182,9 @@ pub async fn frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
         stream.read_exact(&mut payload).await.expect("a payload");
         (first, payload)
     };
-    tokio::time::timeout(PATIENCE, read).await.expect("a frame in time")
+    tokio::time::timeout(PATIENCE, read)
+        .await
+        .expect("a frame in time")
 }
 
 /// The next frame, which must be a text frame with JSON.
@@ -163,14 +206,22 @@ pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
         }
     }
     frame.extend(mask);
-    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame.extend(
+        payload
+            .iter()
+            .zip(mask.iter().cycle())
+            .map(|(byte, mask)| byte ^ mask),
+    );
     frame
 }
 
 /// Subscribes, and reads up to the ack.
 pub async fn subscribe(stream: &mut TcpStream, channel: &str) -> Value {
     let request = serde_json::json!({ "type": "subscribe", "data": { "channels": [channel] } });
-    stream.write_all(&masked(0x81, request.to_string().as_bytes())).await.expect("send");
+    stream
+        .write_all(&masked(0x81, request.to_string().as_bytes()))
+        .await
+        .expect("send");
     loop {
         let message = message(stream).await;
         match message["type"].as_str() {
@@ -193,8 +244,11 @@ pub async fn publish(addr: SocketAddr, channel: &str, payload: &str) -> Answer {
 /// The value of one series of `/metrics`, exactly as it is written there.
 pub async fn metric(addr: SocketAddr, series: &str) -> String {
     let text = get(addr, "/metrics").await.body;
-    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {series} in {text}")).to_owned()
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {series} in {text}"))
+        .to_owned()
 }
 
 /// Waits until a series has this value.
@@ -205,7 +259,11 @@ pub async fn metric_becomes(addr: SocketAddr, series: &str, value: &str) {
         }
     };
     let reached = tokio::time::timeout(PATIENCE, reached).await;
-    assert!(reached.is_ok(), "{series} is {} and not {value}", metric(addr, series).await);
+    assert!(
+        reached.is_ok(),
+        "{series} is {} and not {value}",
+        metric(addr, series).await
+    );
 }
 
 /// Whether the server ended the connection, without sending anything more.
