@@ -1,0 +1,1 @@
+//! Placeholder of the contract; filled by its own change.
