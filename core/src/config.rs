@@ -9,6 +9,8 @@ const MIB: usize = 1024 * KIB;
 /// The limits of a [`Shard`](crate::shard::Shard).
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Config {
+    /// When [`Instant::ZERO`](crate::time::Instant::ZERO) was: milliseconds since the Unix epoch.
+    pub started_unix_ms: u64,
     /// Client messages a second that are allowed for long.
     pub message_rate: u32,
     /// Client messages that are allowed at once.
@@ -42,6 +44,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            started_unix_ms: 0,
             message_rate: 10,
             message_burst: 100,
             message_drops_max: 500,

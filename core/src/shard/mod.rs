@@ -1,8 +1,45 @@
 //! One shard: the logs, the connections and their cursors.
+//!
+//! This file holds what every room works on (the [`Shard`] itself, its lists of ready connections)
+//! and the calls from outside, which it hands to the room that decides:
+//!
+//! - [`lifecycle`]: opening, closing, deadlines, drain;
+//! - [`requests`], [`subscribe`], [`replay`]: what clients ask for;
+//! - [`feed_events`]: what the Feed says;
+//! - [`transmit`], [`gather`], [`settle`]: what is written next, and what follows from what was.
 
+mod catalog;
+mod feed_events;
+mod gather;
+mod lag;
+mod lane;
+mod lifecycle;
+mod log;
+mod replay;
+mod requests;
+mod session;
+mod settle;
+mod slab;
+mod subscribe;
+mod subscription;
+mod transmit;
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use self::catalog::Catalog;
+use self::log::Store;
+use self::session::{Purpose, Session, State};
+use self::slab::Slab;
+use self::subscription::{SubIx, Subscription, Topic};
+use self::transmit::Taken;
 use crate::config::Config;
-use crate::event::Event;
-use crate::id::ConnId;
+use crate::event::{Event, Lost};
+use crate::id::{ConnId, Order};
+use crate::limiter::Rate;
 use crate::reason::CloseReason;
 use crate::stats::{Lag, Stats};
 use crate::time::Instant;
@@ -80,111 +117,342 @@ pub enum Output {
     },
 }
 
-/// What [`Shard::transmit`] gathered. Made once by the shell and used for every connection.
-#[derive(Debug, Default)]
-pub struct Batch {}
-
-impl Batch {
-    /// The most slices that one transmit gathers.
-    pub const SLICES_MAX: usize = 64;
-
-    /// How many slices there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        0
-    }
-
-    /// Whether there is nothing to write.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        true
-    }
+/// What [`Shard::transmit`] gathered. The slices themselves stay in the shard: [`Shard::slices`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Transmit {
+    /// Bytes to write; 0: there is nothing, and no [`Input::Written`] is to follow.
+    pub bytes: usize,
+    /// How many slices; at most [`Shard::SLICES_MAX`].
+    pub slices: usize,
 }
 
-/// What is to be written now.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Transmit {
-    /// Bytes in the batch; 0: there is nothing, and no [`Input::Written`] is to follow.
-    pub bytes: usize,
+/// What a shard knows of the source.
+#[derive(Debug)]
+struct Source {
+    ready: bool,
+    /// Known from a `reset` on, also before the snapshot is complete.
+    epoch: Option<Arc<str>>,
+    durable: bool,
+    /// The newest seq of the number line.
+    head_seq: u64,
+    /// Every position at or above this one is proven by what this server saw.
+    proven_from: u64,
+    /// The first place of the number line.
+    begin: Order,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    session: Option<Session>,
 }
 
 /// One shard.
 #[derive(Debug)]
 pub struct Shard {
+    config: Config,
+    rate: Rate,
+    random: u64,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    subs: Slab<Subscription>,
+    catalog: Catalog,
+    store: Store,
+    source: Source,
+    /// Notices for all subscriptions that some connection may not have passed, oldest first.
+    notices: VecDeque<Arc<Lost>>,
+    /// How many notices there ever were: the number of the newest.
+    notices_total: u64,
+    ready: VecDeque<ConnId>,
+    outputs: VecDeque<Output>,
+    deadlines: BTreeSet<(Instant, u32)>,
+    taken: Taken,
+    draining: Option<Instant>,
     stats: Stats,
 }
 
 impl Shard {
-    /// A shard without connections. `seed` feeds session ids and jitter.
+    /// The most slices that one transmit gathers.
+    pub const SLICES_MAX: usize = 64;
+
+    /// The bytes after which a transmit gathers no more; a larger frame goes alone.
+    pub const TRANSMIT_BYTES_MAX: usize = 64 * 1024;
+
+    /// A shard without connections. `seed` feeds session ids.
     #[must_use]
-    pub fn new(_config: Config, _seed: u64, _now: Instant) -> Self {
+    pub fn new(config: Config, seed: u64) -> Self {
         Self {
+            rate: Rate {
+                per_second: config.message_rate,
+                burst: config.message_burst,
+            },
+            random: seed,
+            slots: Vec::new(),
+            free: Vec::new(),
+            subs: Slab::default(),
+            catalog: Catalog::default(),
+            store: Store::new(config.log_messages.max(1) as usize, config.last_value_bytes),
+            source: Source {
+                ready: false,
+                epoch: None,
+                durable: false,
+                head_seq: 0,
+                proven_from: 0,
+                begin: Order(1),
+            },
+            notices: VecDeque::new(),
+            notices_total: 0,
+            ready: VecDeque::new(),
+            outputs: VecDeque::new(),
+            deadlines: BTreeSet::new(),
+            taken: Taken::default(),
+            draining: None,
             stats: Stats::default(),
+            config,
         }
     }
 
-    /// A new WebSocket connection, after its upgrade. Its `welcome` is ready to be written.
-    pub fn open(&mut self, _now: Instant) -> ConnId {
-        ConnId::new(0, 0)
+    /// A new WebSocket connection, after its upgrade. Its `welcome` is ready to be written. Poll
+    /// everything afterwards.
+    pub fn open(&mut self, now: Instant) -> ConnId {
+        let conn = self.insert_session(now);
+        self.check(conn);
+        conn
     }
 
-    /// Takes one input. Total: whatever is wrong with it becomes an answer to the client or a close.
+    /// Takes one input. Total: whatever is wrong with it becomes an answer to the client or a close,
+    /// and one for a connection that is gone is passed over.
     /// Afterwards poll [`Self::poll_output`], [`Self::poll_ready`] and [`Self::poll_timeout`].
-    pub fn handle(&mut self, _now: Instant, _input: Input<'_>) {}
+    ///
+    /// # Panics
+    /// If [`Input::Written`] does not follow a [`Self::transmit`] of the same connection, or another
+    /// input comes between the two: that is a fault of the shell's.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        let written = matches!(input, Input::Written { .. } | Input::Closed { .. });
+        assert!(
+            written || !self.taken.is_open(),
+            "a transmit is settled before any other input"
+        );
+        match input {
+            Input::Message { conn, message } => self.message(now, conn, message),
+            Input::Violation { conn, reason } => self.violation(now, conn, reason),
+            Input::Written { conn, bytes } => self.written(now, conn, bytes),
+            Input::Writable { conn } => self.writable(conn),
+            Input::Closed { conn, reason } => self.closed(now, conn, reason),
+            Input::Event(event) => self.event(now, event),
+            Input::Drain { deadline } => self.drain(now, deadline),
+        }
+    }
 
     /// Does what is due. Poll everything afterwards.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.catalog.drop_idle(now);
+        while let Some((at, index)) = self.deadlines.first().copied()
+            && at <= now
+        {
+            self.deadlines.pop_first();
+            self.due(now, index);
+        }
+    }
 
     /// When [`Self::handle_timeout`] is to be called. May change at every call that takes `now`.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        let session = self.deadlines.first().map(|(at, _)| *at);
+        session.into_iter().chain(self.catalog.next_idle()).min()
     }
 
-    /// What to do next, beside writing. Poll until `None` after every `handle*`.
+    /// What to do next, beside writing. Poll until `None` after every call that takes `now`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        None
+        self.outputs.pop_front()
     }
 
     /// Takes the next connection that has something to write out of the ready queue. The shell calls
     /// [`Self::transmit`] for it, and, where that gathered bytes, writes and says
     /// [`Input::Written`], before any other call. Sweep in slices: what stays queued stays ready.
     pub fn poll_ready(&mut self) -> Option<ConnId> {
+        while let Some(conn) = self.ready.pop_front() {
+            if let Some(session) = self.session_mut(conn)
+                && session.state == State::Ready
+            {
+                session.state = State::Taken;
+                return Some(conn);
+            }
+        }
         None
     }
 
-    /// Gathers what is to be written to a connection that [`Self::poll_ready`] gave.
-    pub fn transmit(&mut self, _now: Instant, _conn: ConnId, _batch: &mut Batch) -> Transmit {
-        Transmit { bytes: 0 }
-    }
-
-    /// The slices of the batch, in the order in which they are to be written. Valid until the next
-    /// call of `handle`.
-    pub fn slices<'a>(
-        &'a self,
-        _conn: ConnId,
-        _batch: &'a Batch,
-    ) -> impl Iterator<Item = &'a [u8]> {
-        core::iter::empty()
-    }
-
-    /// Whether the shell should read from this connection: not while its answers pile up, while a
-    /// request of it is held, or while it is being closed with nothing more to hear. It can become
-    /// true again after any call but `open`.
+    /// Whether [`Self::poll_ready`] may have something to give.
     #[must_use]
-    pub fn wants_read(&self, _conn: ConnId) -> bool {
-        true
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Gathers what is to be written to a connection that [`Self::poll_ready`] gave. The cursors move
+    /// when [`Input::Written`] says how much of it went.
+    pub fn transmit(&mut self, now: Instant, conn: ConnId) -> Transmit {
+        self.gather(now, conn)
+    }
+
+    /// The slices of the last transmit, in the order in which they are to be written.
+    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        self.taken_slices()
+    }
+
+    /// Whether the shell should read from this connection: not while its answers pile up or a
+    /// request of it is held. It can become true again after any call that takes `now`.
+    #[must_use]
+    pub fn wants_read(&self, conn: ConnId) -> bool {
+        self.session(conn).is_some_and(|session| {
+            let busy = session.lane.as_ref().is_some_and(|lane| lane.is_busy());
+            let held = session
+                .extra
+                .as_ref()
+                .is_some_and(|extra| extra.held.is_some());
+            !busy && !held
+        })
     }
 
     /// What was counted.
     #[must_use]
-    pub fn stats(&self) -> &Stats {
-        &self.stats
+    pub fn stats(&self) -> Stats {
+        Stats {
+            log_bytes: self.store.bytes() as u64,
+            channels: self.catalog.channel_count() as u64,
+            patterns: self.catalog.pattern_count() as u64,
+            subscriptions: self.subs.len() as u64,
+            last_values_dropped: self.store.values_dropped,
+            ..self.stats
+        }
     }
 
-    /// How far the cursors are behind. Walks the subscriptions that wait for data.
+    /// How far the cursors are behind. Walks the subscriptions that have data.
     #[must_use]
-    pub fn lag(&self, _now: Instant) -> Lag {
-        Lag::default()
+    pub fn lag(&self, now: Instant) -> Lag {
+        self.measure_lag(now)
+    }
+
+    fn session(&self, conn: ConnId) -> Option<&Session> {
+        let slot = self.slots.get(conn.index())?;
+        slot.session
+            .as_ref()
+            .filter(|_| slot.generation == conn.generation())
+    }
+
+    fn session_mut(&mut self, conn: ConnId) -> Option<&mut Session> {
+        let slot = self.slots.get_mut(conn.index())?;
+        slot.session
+            .as_mut()
+            .filter(|_| slot.generation == conn.generation())
+    }
+
+    /// The session of an index that some list of this shard holds, which only living ones are in.
+    fn at(&mut self, index: u32) -> &mut Session {
+        match &mut self.slots[index as usize].session {
+            Some(session) => session,
+            None => unreachable!("lists hold living connections only"),
+        }
+    }
+
+    fn conn_id(&self, index: u32) -> ConnId {
+        ConnId::new(index, self.slots[index as usize].generation)
+    }
+
+    /// The indices of all living connections, ascending.
+    fn living(&self) -> Vec<u32> {
+        let living = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| slot.session.is_some());
+        living
+            .filter_map(|(index, _)| u32::try_from(index).ok())
+            .collect()
+    }
+
+    /// Appends a frame to a connection's lane.
+    fn say(&mut self, index: u32, frame: Bytes, purpose: Purpose) {
+        self.at(index)
+            .lane
+            .get_or_insert_default()
+            .push(frame, purpose);
+        self.rouse(index);
+    }
+
+    /// Puts a connection that has something to write into the ready queue, if it is idle.
+    fn rouse(&mut self, index: u32) {
+        if self.at(index).state == State::Idle {
+            self.at(index).state = State::Ready;
+            self.ready.push_back(self.conn_id(index));
+        }
+    }
+
+    /// Whether a subscription has, or may have, something to send.
+    fn has_data(&self, sub: &Subscription) -> bool {
+        if sub.owes_lost {
+            return true;
+        }
+        match sub.topic {
+            Topic::Channel(ix) => {
+                let channel = self.catalog.channel(ix);
+                channel.log.reaches(sub.next)
+                    || channel.held.is_some_and(|held| held >= sub.next)
+                    || channel.log.dropped_to >= sub.next
+            }
+            Topic::Pattern(ix) => {
+                let log = &self.catalog.pattern(ix).log;
+                log.reaches(sub.next)
+                    || log.dropped_to >= sub.next
+                    || sub.snapshot && sub.next < sub.since
+            }
+        }
+    }
+
+    /// Who has something to write is Ready, Taken or Blocked, and who is Idle has nothing.
+    fn check(&self, conn: ConnId) {
+        if cfg!(debug_assertions)
+            && let Some(session) = self.session(conn)
+            && session.state == State::Idle
+        {
+            assert!(
+                !self.has_work(session),
+                "an idle connection has nothing to write"
+            );
+        }
+    }
+
+    /// Whether a connection has something to write.
+    fn has_work(&self, session: &Session) -> bool {
+        if session.front.is_some() || session.lane.as_ref().is_some_and(|lane| !lane.is_empty()) {
+            return true;
+        }
+        if session
+            .closing()
+            .is_some_and(|closing| closing.flush_until.is_none())
+        {
+            return false;
+        }
+        let extra = session.extra.as_deref();
+        !session.gated() && session.pending_tail != SubIx::NONE
+            || session.subscription_count > 0
+                && !session.gated()
+                && session.notices_passed < self.notices_total
+            || extra.is_some_and(|extra| {
+                extra.reset.is_some()
+                    || !extra.replays.is_empty()
+                    || extra
+                        .closing
+                        .as_ref()
+                        .is_some_and(|closing| closing.flush_until.is_some())
+            })
+    }
+
+    /// The next number of the shard's own sequence (splitmix64, Steele et al. 2014).
+    fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
     }
 }

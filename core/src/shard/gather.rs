@@ -1,0 +1,288 @@
+//! One subscription's turn: the entries that it reads next, or the hole that it stands before.
+
+use alloc::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Shard;
+use super::catalog::{ChannelIx, PatternIx};
+use super::subscription::{SubIx, Subscription, Topic};
+use super::transmit::{Piece, Taken, Visit};
+use crate::event::Publication;
+use crate::id::Order;
+use crate::reason::LostReason;
+use crate::wire::event;
+use crate::wire::request::{Mode, OnLost};
+
+/// How many places of the arena one turn looks at, so that a pattern that matches little of much
+/// does not hold up others.
+const SCAN_MAX: usize = 1_024;
+
+/// How a turn ended.
+#[derive(Debug)]
+pub(super) enum Gathered {
+    /// Everything below the limit is gathered.
+    All(Visit),
+    /// There is more, for the next turn.
+    Part(Visit),
+    /// The transmit is full: the turn has not begun.
+    NoRoom,
+    /// Entries before the next one are gone.
+    Hole,
+}
+
+/// A turn under way.
+struct Turn<'a> {
+    taken: &'a mut Taken,
+    ix: SubIx,
+    room: usize,
+    advance: Order,
+    conflated: u64,
+}
+
+impl Turn<'_> {
+    /// Gathers an entry; `false`: there is no room for it.
+    fn push(&mut self, place: Order, publication: &Publication) -> bool {
+        let len = publication.frame.len();
+        if self.room == 0 || !self.taken.fits(len) {
+            return false;
+        }
+        self.room -= 1;
+        self.taken.push(Piece::Data(self.ix, place), len);
+        self.advance = place.next();
+        true
+    }
+
+    fn visit(&self) -> Visit {
+        Visit {
+            sub: self.ix,
+            advance: self.advance,
+            conflated: self.conflated,
+        }
+    }
+}
+
+impl Shard {
+    /// Gathers what a subscription reads before `limit`, at most `share` entries.
+    pub(super) fn gather_subscription(
+        &self,
+        ix: SubIx,
+        limit: Order,
+        share: usize,
+        taken: &mut Taken,
+    ) -> Gathered {
+        let sub = &self.subs[ix.0];
+        if self.stands_before_hole(sub) {
+            return Gathered::Hole;
+        }
+        if !taken.fits(1) {
+            return Gathered::NoRoom;
+        }
+        let turn = Turn {
+            taken,
+            ix,
+            room: share,
+            advance: sub.next,
+            conflated: 0,
+        };
+        match (sub.topic, sub.mode) {
+            (Topic::Channel(channel), Mode::Lossless) => {
+                self.gather_channel(sub, channel, limit, turn)
+            }
+            (Topic::Channel(channel), Mode::Latest) => {
+                self.gather_newest(sub, channel, limit, turn)
+            }
+            (Topic::Pattern(pattern), mode) => {
+                let log = &self.catalog.pattern(pattern);
+                if mode == Mode::Latest || sub.next < log.complete_from || is_in_snapshot(sub) {
+                    self.gather_scan(sub, pattern, limit, turn)
+                } else {
+                    let from = log.log.index_from(sub.next);
+                    self.gather_places(sub, log.log.places.range(from..), limit, turn)
+                }
+            }
+        }
+    }
+
+    /// Whether entries that a subscription has not read are gone, and it has to know.
+    fn stands_before_hole(&self, sub: &Subscription) -> bool {
+        if sub.owes_lost {
+            return true;
+        }
+        match (sub.topic, sub.mode) {
+            (Topic::Channel(ix), Mode::Lossless) => {
+                sub.next <= self.catalog.channel(ix).log.dropped_to
+            }
+            (Topic::Channel(ix), Mode::Latest) => {
+                let channel = self.catalog.channel(ix);
+                let gone = sub.next <= channel.log.dropped_to;
+                gone && channel.newest().is_none_or(|newest| newest < sub.next)
+            }
+            (Topic::Pattern(ix), Mode::Lossless) => {
+                !is_in_snapshot(sub) && sub.next <= self.catalog.pattern(ix).log.dropped_to
+            }
+            (Topic::Pattern(ix), Mode::Latest) => {
+                let dropped_to = self.catalog.pattern(ix).log.dropped_to;
+                sub.next <= self.store.value_dropped_to.0.min(dropped_to)
+            }
+        }
+    }
+
+    /// Moves a cursor over the hole that it stands before, and gives the notice; `None`: this
+    /// subscription would rather be closed.
+    pub(super) fn announce_hole(&mut self, ix: SubIx) -> Option<Bytes> {
+        let sub = &self.subs[ix.0];
+        let asked_to_close = sub.on_lost == OnLost::Close && sub.mode == Mode::Lossless;
+        if asked_to_close && !sub.owes_lost {
+            return None;
+        }
+        let log = match sub.topic {
+            Topic::Channel(ix) => &self.catalog.channel(ix).log,
+            Topic::Pattern(ix) => &self.catalog.pattern(ix).log,
+        };
+        let (mut next, mut to) = (log.dropped_to.next(), log.dropped_seq);
+        let mut reason = LostReason::SlowConsumer;
+        if sub.owes_lost {
+            to = self.kept_after(log.dropped_seq);
+            next = match sub.topic {
+                Topic::Channel(ix) => self.store.first_of_channel_after(&self.catalog, ix, to),
+                Topic::Pattern(_) => self.store.first_after(to),
+            };
+            reason = LostReason::Discarded;
+        } else if sub.mode == Mode::Latest && matches!(sub.topic, Topic::Pattern(_)) {
+            let (place, seq) = self.store.value_dropped_to;
+            (next, to) = (place.next(), seq);
+        }
+        let from = sub.seq + 1;
+        let to = to.max(from);
+        let name = self.topic_name(sub.topic);
+        let frame = event::lost(Some(name), from, Some(to), reason);
+        let sub = &mut self.subs[ix.0];
+        sub.owes_lost = false;
+        sub.next = next.max(sub.next);
+        sub.seq = to;
+        self.stats.lost[reason as usize] += to - from + 1;
+        Some(frame)
+    }
+
+    fn entry_at(&self, place: Order) -> &Arc<Publication> {
+        match self.store.get(place) {
+            Some(publication) => publication,
+            None => unreachable!("every entry after the newest dropped one can be had"),
+        }
+    }
+
+    fn gather_channel(
+        &self,
+        sub: &Subscription,
+        ix: ChannelIx,
+        limit: Order,
+        turn: Turn<'_>,
+    ) -> Gathered {
+        let channel = self.catalog.channel(ix);
+        let held = channel.held.as_ref().filter(|held| **held >= sub.next);
+        let places = channel.log.places.range(channel.log.index_from(sub.next)..);
+        self.gather_places(sub, held.into_iter().chain(places), limit, turn)
+    }
+
+    /// Gathers the entries at these places, in order.
+    fn gather_places<'a>(
+        &self,
+        sub: &Subscription,
+        places: impl Iterator<Item = &'a Order>,
+        limit: Order,
+        mut turn: Turn<'_>,
+    ) -> Gathered {
+        for place in places.copied() {
+            if place >= limit {
+                break;
+            }
+            let publication = self.entry_at(place);
+            if publication.seq <= sub.seq {
+                turn.advance = place.next();
+            } else if !turn.push(place, publication) {
+                return Gathered::Part(turn.visit());
+            }
+        }
+        Gathered::All(turn.visit())
+    }
+
+    /// Gathers the newest entry of a channel, if the cursor is not past it.
+    fn gather_newest(
+        &self,
+        sub: &Subscription,
+        ix: ChannelIx,
+        limit: Order,
+        mut turn: Turn<'_>,
+    ) -> Gathered {
+        let channel = self.catalog.channel(ix);
+        let Some(newest) = channel
+            .newest()
+            .filter(|newest| *newest >= sub.next && *newest < limit)
+        else {
+            return Gathered::All(turn.visit());
+        };
+        let older = channel.log.places.len() - channel.log.index_from(sub.next);
+        if self.entry_at(newest).seq <= sub.seq {
+            turn.advance = newest.next();
+        } else if !turn.push(newest, self.entry_at(newest)) {
+            return Gathered::Part(turn.visit());
+        }
+        turn.conflated = older.saturating_sub(1) as u64;
+        Gathered::All(turn.visit())
+    }
+
+    /// Gathers what a pattern matches by looking at every place: for cursors before the start of the
+    /// pattern's own log, and where only each channel's newest entry counts.
+    fn gather_scan(
+        &self,
+        sub: &Subscription,
+        ix: PatternIx,
+        limit: Order,
+        mut turn: Turn<'_>,
+    ) -> Gathered {
+        let in_snapshot = is_in_snapshot(sub);
+        let newest_only = in_snapshot || sub.mode == Mode::Latest;
+        // A snapshot ends at a place of its own: what was dropped after it is a hole.
+        let end = if in_snapshot {
+            sub.since.min(self.store.head())
+        } else {
+            self.store.head()
+        };
+        let mut place = self.store.next_place(sub.next);
+        for _ in 0..SCAN_MAX {
+            if place >= end.min(limit) {
+                turn.advance = place.min(end).max(turn.advance);
+                return if end <= limit && in_snapshot {
+                    turn.advance = end.max(turn.advance);
+                    Gathered::Part(turn.visit())
+                } else {
+                    Gathered::All(turn.visit())
+                };
+            }
+            if let Some((channel, publication)) = self.store.entry(place)
+                && self
+                    .catalog
+                    .channel(channel)
+                    .patterns
+                    .binary_search(&ix)
+                    .is_ok()
+                && publication.seq > sub.seq
+            {
+                if newest_only && self.catalog.channel(channel).newest() != Some(place) {
+                    turn.conflated += u64::from(!in_snapshot);
+                } else if !turn.push(place, publication) {
+                    return Gathered::Part(turn.visit());
+                }
+            }
+            turn.advance = place.next();
+            place = self.store.next_place(place.next());
+        }
+        Gathered::Part(turn.visit())
+    }
+}
+
+/// Whether a cursor is still in the snapshot with which its subscription began.
+fn is_in_snapshot(sub: &Subscription) -> bool {
+    sub.snapshot && sub.next < sub.since
+}

@@ -1,0 +1,70 @@
+//! The control lane of a connection: answers, pings, pongs and the close frame, in order, before
+//! any data. Made when first used and given back when empty.
+
+use bytes::Bytes;
+use heapless::Deque;
+
+use super::session::Purpose;
+
+/// Frames that a lane holds.
+const FRAMES_MAX: usize = 32;
+
+/// Of these, what answers to requests may fill. The rest is the server's own: an error about the
+/// rate, a goaway, a ping, a pong and the close frame.
+pub(crate) const FRAMES_FOR_ANSWERS: usize = FRAMES_MAX - 5;
+
+/// From here on the client is not read from, so that its requests cannot fill what is left. One
+/// request is answered by at most [`super::replay::REPLAYS_MAX`] + 1 frames.
+const FRAMES_BUSY: usize = FRAMES_MAX / 2;
+
+/// The same in bytes. One more answer is bounded by the size of its request.
+const BYTES_BUSY: usize = 32 * 1024;
+
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
+    frames: Deque<(Bytes, Purpose), FRAMES_MAX>,
+    bytes: usize,
+}
+
+impl Lane {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether it is over half full.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.frames.len() >= FRAMES_BUSY || self.bytes >= BYTES_BUSY
+    }
+
+    /// Appends a frame. The places above [`FRAMES_BUSY`] are the server's own and those of the
+    /// request under way; a ping or pong that already waits is replaced, not repeated.
+    pub(crate) fn push(&mut self, frame: Bytes, purpose: Purpose) {
+        if matches!(purpose, Purpose::Ping | Purpose::Pong)
+            && let Some(waiting) = self.frames.iter_mut().find(|(_, other)| *other == purpose)
+        {
+            self.bytes = self.bytes - waiting.0.len() + frame.len();
+            waiting.0 = frame;
+            return;
+        }
+        self.bytes += frame.len();
+        let pushed = self.frames.push_back((frame, purpose));
+        assert!(
+            pushed.is_ok(),
+            "a lane has room for what its connection may be told"
+        );
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Bytes> {
+        self.frames.iter().map(|(frame, _)| frame)
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<(Bytes, Purpose)> {
+        let (frame, purpose) = self.frames.pop_front()?;
+        self.bytes -= frame.len();
+        Some((frame, purpose))
+    }
+}

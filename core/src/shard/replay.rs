@@ -1,0 +1,225 @@
+//! Replay: a second, bounded cursor through a channel's log, for what the client was already sent.
+
+use alloc::format;
+
+use super::Shard;
+use super::catalog::ChannelIx;
+use super::session::Purpose;
+use super::subscription::{SubIx, Topic};
+use super::transmit::{Piece, Taken};
+use crate::event::{Kind, Publication};
+use crate::id::Order;
+use crate::name;
+use crate::reason::ErrorCode;
+use crate::wire::event;
+use crate::wire::request::{self, RequestId};
+
+/// Replays that one connection may have under way.
+pub(super) const REPLAYS_MAX: usize = 8;
+
+/// How many slices of one transmit replays may take; the rest is for what is live.
+const REPLAY_SLICES: usize = Shard::SLICES_MAX / 2;
+
+#[derive(Debug)]
+pub(super) struct Replay {
+    id: Option<RequestId>,
+    /// The subscription that covers the channel.
+    sub: SubIx,
+    channel: ChannelIx,
+    next: Order,
+    from: u64,
+    /// The last seq that is sent: where the subscription stood when the replay was accepted.
+    to: u64,
+    sent: u64,
+    /// Part of the range is not kept any more.
+    incomplete: bool,
+    /// The number line ended under it.
+    void: bool,
+}
+
+impl Shard {
+    pub(super) fn replay(&mut self, index: u32, id: Option<&RequestId>, asked: &request::Replay) {
+        let (sub, ix) = match self.replay_target(index, asked.channel.as_deref()) {
+            Ok(target) => target,
+            Err((code, message)) => return self.refuse(index, code, message, id),
+        };
+        let replays = self
+            .at(index)
+            .extra
+            .as_ref()
+            .map_or(&[][..], |extra| &extra.replays);
+        if replays.iter().any(|replay| replay.channel == ix) || replays.len() >= REPLAYS_MAX {
+            let message =
+                format!("one replay per channel at a time, and {REPLAYS_MAX} per connection");
+            return self.refuse(index, ErrorCode::ReplayInProgress, &message, id);
+        }
+        let cursor = &self.subs[sub.0];
+        let to = asked
+            .to
+            .unwrap_or(u64::MAX)
+            .min(cursor.seq.min(self.source.head_seq));
+        let kept_after = self.catalog.channel(ix).log.dropped_seq;
+        let replay = Replay {
+            id: id.cloned(),
+            sub,
+            channel: ix,
+            next: self
+                .store
+                .first_of_channel_after(&self.catalog, ix, asked.from - 1),
+            from: asked.from,
+            to,
+            sent: 0,
+            incomplete: asked.from <= to && asked.from <= self.kept_after(kept_after),
+            void: false,
+        };
+        self.stats.replay_requests += 1;
+        self.at(index).extra_mut().replays.push(replay);
+        self.rouse(index);
+    }
+
+    fn replay_target(
+        &self,
+        index: u32,
+        name: Option<&str>,
+    ) -> Result<(SubIx, ChannelIx), (ErrorCode, &'static str)> {
+        const NONE: (ErrorCode, &str) = (
+            ErrorCode::NotSubscribed,
+            "no subscription covers this channel",
+        );
+        let mut subs = self.subscriptions_of(index);
+        let Some(name) = name else {
+            let (Some(sub), None) = (subs.next(), subs.next()) else {
+                let message = "name the channel, unless exactly one is subscribed";
+                return Err((ErrorCode::InvalidRequest, message));
+            };
+            return match self.subs[sub.0].topic {
+                Topic::Channel(ix) => Ok((sub, ix)),
+                Topic::Pattern(_) => Err((
+                    ErrorCode::InvalidRequest,
+                    "name the channel: a pattern is subscribed",
+                )),
+            };
+        };
+        let sub = subs.find(|sub| name::matches(self.topic_name(self.subs[sub.0].topic), name));
+        let sub = sub.ok_or(NONE)?;
+        let ix = self.catalog.find_channel(name).ok_or(NONE)?;
+        Ok((sub, ix))
+    }
+
+    /// Gathers replays. `Some`: nothing else may be gathered now; `Some(true)`: the end of one was
+    /// made, gather again.
+    pub(super) fn gather_replays(&mut self, index: u32, taken: &mut Taken) -> Option<bool> {
+        let count = self
+            .at(index)
+            .extra
+            .as_ref()
+            .map_or(0, |extra| extra.replays.len());
+        for at in 0..count {
+            self.skip_dropped(index, at);
+            if self.gather_replay(index, at, taken) {
+                if !taken.pieces.is_empty() {
+                    return Some(false);
+                }
+                let replay = self.at(index).extra_mut().replays.remove(at);
+                let frame = self.replay_end(&replay, None);
+                return Some(self.make_front(index, frame));
+            }
+        }
+        None
+    }
+
+    /// A replay that fell off the log goes on at the oldest entry that is kept.
+    fn skip_dropped(&mut self, index: u32, at: usize) {
+        let replay = &self.at(index).extra_mut().replays[at];
+        let (channel, next, to) = (replay.channel, replay.next, replay.to);
+        let log = &self.catalog.channel(channel).log;
+        if next <= log.dropped_to {
+            let after = log.dropped_to.next();
+            let incomplete = log.dropped_seq > 0 && to > 0;
+            let replay = &mut self.at(index).extra_mut().replays[at];
+            replay.next = after;
+            replay.incomplete |= incomplete;
+        }
+    }
+
+    /// Gathers entries of a replay; `true`: nothing of it is left.
+    fn gather_replay(&self, index: u32, at: usize, taken: &mut Taken) -> bool {
+        let session = self.slots[index as usize].session.as_ref();
+        let Some(replay) = session
+            .and_then(|session| session.extra.as_ref())
+            .map(|extra| &extra.replays[at])
+        else {
+            return false;
+        };
+        if replay.void {
+            return true;
+        }
+        let channel = self.catalog.channel(replay.channel);
+        let held = channel.held.as_ref().filter(|held| **held >= replay.next);
+        let places = channel
+            .log
+            .places
+            .range(channel.log.index_from(replay.next)..);
+        let mut gathered = false;
+        for place in held.into_iter().chain(places) {
+            let Some(publication) = self.store.get(*place) else {
+                continue;
+            };
+            if publication.seq > replay.to {
+                break;
+            }
+            let full = taken.pieces.len() >= REPLAY_SLICES;
+            if full && !taken.pieces.is_empty() || !taken.fits(publication.frame.len()) {
+                return false;
+            }
+            taken.push(Piece::Replay(at, *place), publication.frame.len());
+            gathered = true;
+        }
+        !gathered
+    }
+
+    /// An entry of a replay was written.
+    pub(super) fn replayed(&mut self, index: u32, at: usize, publication: &Publication) {
+        if let Some(replay) = self.at(index).extra_mut().replays.get_mut(at) {
+            replay.next = publication.order.next();
+            replay.sent += u64::from(!matches!(publication.kind, Kind::Lost(_)));
+        }
+    }
+
+    fn replay_end(&self, replay: &Replay, ended: Option<&str>) -> bytes::Bytes {
+        let channel = self.catalog.channel(replay.channel);
+        let id = replay.id.as_ref();
+        let reason = ended.or(replay.void.then_some("epoch_changed"));
+        match reason.or(replay.incomplete.then_some("too_old")) {
+            None => event::replay_complete(id, &channel.name, replay.from, replay.to, replay.sent),
+            Some(reason) => {
+                let oldest = channel.held.or_else(|| channel.log.places.front().copied());
+                let oldest = oldest
+                    .and_then(|place| self.store.get(place))
+                    .map(|p| p.seq);
+                let newest = (channel.last_seq > 0).then_some(channel.last_seq);
+                event::replay_incomplete(id, &channel.name, replay.sent, reason, oldest, newest)
+            }
+        }
+    }
+
+    /// Ends the replays of a subscription that goes, before its ack.
+    pub(super) fn end_replays(&mut self, index: u32, sub: SubIx) {
+        while let Some(extra) = self.at(index).extra.as_deref_mut()
+            && let Some(at) = extra.replays.iter().position(|replay| replay.sub == sub)
+        {
+            let replay = extra.replays.remove(at);
+            let frame = self.replay_end(&replay, Some("unsubscribed"));
+            self.say(index, frame, Purpose::Message);
+        }
+    }
+
+    /// The number line began anew: what replays were asked for is no more.
+    pub(super) fn end_all_replays(&mut self, index: u32) {
+        if let Some(extra) = self.at(index).extra.as_deref_mut() {
+            for replay in &mut extra.replays {
+                replay.void = true;
+            }
+        }
+    }
+}

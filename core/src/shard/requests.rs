@@ -1,0 +1,139 @@
+//! What clients send: whether it is within the rate, what kind it is, and the answers that need no
+//! room of their own.
+
+use alloc::format;
+use alloc::string::String;
+
+use super::session::Purpose;
+use super::{Message, Shard, lane, replay};
+use crate::id::ConnId;
+use crate::reason::{CloseReason, ErrorCode};
+use crate::time::Instant;
+use crate::wire::request::{Body, Rejected, RequestId};
+use crate::wire::{event, frame, request};
+
+impl Shard {
+    pub(super) fn message(&mut self, now: Instant, conn: ConnId, message: Message<'_>) {
+        let Some(session) = self.session_mut(conn) else {
+            return;
+        };
+        session.heard = now;
+        let index = u32::try_from(conn.index()).unwrap_or(u32::MAX);
+        match message {
+            Message::Close(_) => self.heard_close(index, now),
+            // A connection that is being closed is read only for its close frame.
+            _ if session
+                .closing()
+                .is_some_and(|closing| closing.flush_until.is_none()) => {}
+            Message::Pong => {}
+            Message::Ping(data) => {
+                if self.within_rate(now, index) {
+                    self.say(index, frame::pong(data), Purpose::Pong);
+                }
+            }
+            Message::Binary(bytes) => {
+                self.count_received(bytes);
+                self.close(index, now, CloseReason::Unsupported);
+            }
+            Message::Text(text) => self.text(now, index, text),
+        }
+        self.file(index);
+        self.check(conn);
+    }
+
+    fn count_received(&mut self, bytes: usize) {
+        self.stats.messages_received += 1;
+        self.stats.bytes_received += bytes as u64;
+    }
+
+    /// Takes a token of the connection; without one the message is dropped, and counted.
+    fn within_rate(&mut self, now: Instant, index: u32) -> bool {
+        let rate = self.rate;
+        let drops_max = self.config.message_drops_max;
+        let session = self.at(index);
+        if session.bucket.take(now, &rate).is_ok() {
+            session.drops = 0;
+            return true;
+        }
+        session.drops = session.drops.saturating_add(1);
+        let flooding = drops_max > 0 && session.drops >= drops_max;
+        self.stats.rate_limited += 1;
+        if flooding {
+            self.close(index, now, CloseReason::Flooding);
+        }
+        false
+    }
+
+    fn text(&mut self, now: Instant, index: u32, text: &str) {
+        self.count_received(text.len());
+        let used = self.at(index).lane.as_ref().map_or(0, |lane| lane.len());
+        if used + replay::REPLAYS_MAX + 1 > lane::FRAMES_FOR_ANSWERS {
+            // Whoever reads from this connection ignores `wants_read`.
+            return self.close(index, now, CloseReason::Overload);
+        }
+        if !self.within_rate(now, index) {
+            if self.at(index).closing().is_none() {
+                let rate = self.config.message_rate;
+                let message = format!("more than {rate} messages a second: this one was dropped");
+                self.refuse(index, ErrorCode::RateLimitExceeded, &message, None);
+            }
+            return;
+        }
+        match request::parse(text) {
+            Ok(request) => self.request(now, index, request.id.as_ref(), &request.body),
+            Err(Rejected { id, code, message }) => self.refuse(index, code, &message, id.as_ref()),
+        }
+    }
+
+    fn request(&mut self, now: Instant, index: u32, id: Option<&RequestId>, body: &Body) {
+        match body {
+            Body::Subscribe(subscribe) => self.subscribe_or_hold(now, index, id, subscribe),
+            Body::Unsubscribe { channels } => self.unsubscribe(now, index, id, channels),
+            Body::Replay(replay) => self.replay(index, id, replay),
+            Body::Heartbeat => {
+                let ts = self.config.started_unix_ms + now.as_nanos() / 1_000_000;
+                self.say(index, event::pong(id, ts), Purpose::Message);
+            }
+            Body::Auth => {
+                let message = "this server has no authentication configured";
+                self.refuse(index, ErrorCode::AuthUnavailable, message, id);
+            }
+        }
+    }
+
+    fn unsubscribe(
+        &mut self,
+        now: Instant,
+        index: u32,
+        id: Option<&RequestId>,
+        channels: &[String],
+    ) {
+        let mut subs = alloc::vec::Vec::with_capacity(channels.len());
+        for name in channels {
+            let Some(sub) = self.find_subscription(index, name) else {
+                let message = format!("{name} is not subscribed");
+                return self.refuse(index, ErrorCode::NotSubscribed, &message, id);
+            };
+            subs.push(sub);
+        }
+        for sub in subs {
+            self.end_replays(index, sub);
+            self.remove_subscription(sub, now);
+        }
+        let names: alloc::vec::Vec<&str> = channels.iter().map(String::as_str).collect();
+        let count = u32::from(self.at(index).subscription_count);
+        let ack = event::unsubscription_ack(id, &names, count);
+        self.say(index, ack, Purpose::Message);
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        index: u32,
+        code: ErrorCode,
+        message: &str,
+        id: Option<&RequestId>,
+    ) {
+        self.stats.errors[code as usize] += 1;
+        self.say(index, event::error(code, message, id), Purpose::Message);
+    }
+}

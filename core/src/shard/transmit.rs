@@ -1,0 +1,268 @@
+//! What is written next to a connection, in which order: the frame that is half written, the
+//! answers, then data.
+//!
+//! Nothing moves while a transmit is gathered but what must be made for it (a notice at a hole, the
+//! end of a replay): cursors move in [`super::settle`], when the socket has taken what was gathered.
+//! What is made becomes the connection's front, and only when nothing is gathered before it, so that
+//! it cannot overtake.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::gather::Gathered;
+use super::lane::Lane;
+use super::session::{Front, Purpose, State};
+use super::subscription::SubIx;
+use super::{Shard, Transmit};
+use crate::id::{ConnId, Order};
+use crate::reason::CloseReason;
+use crate::time::Instant;
+
+/// Where the bytes of a slice are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Piece {
+    /// What is left of the connection's front.
+    Front,
+    /// The next frame of its lane.
+    Lane,
+    /// The entry of the log at a place, for a subscription.
+    Data(SubIx, Order),
+    /// The entry of the log at a place, for the replay of this number.
+    Replay(usize, Order),
+}
+
+/// A subscription that had its turn in a transmit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Visit {
+    pub(super) sub: SubIx,
+    /// Everything before this place is dealt with, once all pieces are written.
+    pub(super) advance: Order,
+    /// Messages that were passed over because newer ones of their channels are sent.
+    pub(super) conflated: u64,
+}
+
+/// What was gathered for the connection that is being written to.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub(super) conn: Option<ConnId>,
+    pub(super) pieces: Vec<(Piece, usize)>,
+    pub(super) visits: Vec<Visit>,
+    pub(super) bytes: usize,
+}
+
+impl Taken {
+    pub(super) fn is_open(&self) -> bool {
+        self.conn.is_some()
+    }
+
+    /// Forgets what was gathered for a connection that is gone.
+    pub(super) fn abandon(&mut self, conn: ConnId) {
+        if self.conn == Some(conn) {
+            self.clear();
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.conn = None;
+        self.pieces.clear();
+        self.visits.clear();
+        self.bytes = 0;
+    }
+
+    /// Whether one more slice of so many bytes is within the bounds. The first always is.
+    pub(super) fn fits(&self, len: usize) -> bool {
+        self.pieces.is_empty()
+            || self.pieces.len() < Shard::SLICES_MAX
+                && self.bytes + len <= Shard::TRANSMIT_BYTES_MAX
+    }
+
+    pub(super) fn push(&mut self, piece: Piece, len: usize) {
+        self.pieces.push((piece, len));
+        self.bytes += len;
+    }
+}
+
+impl Shard {
+    pub(super) fn gather(&mut self, now: Instant, conn: ConnId) -> Transmit {
+        let is_taken = self
+            .session(conn)
+            .is_some_and(|session| session.state == State::Taken);
+        assert!(
+            is_taken && !self.taken.is_open(),
+            "a transmit follows the poll_ready that gave it"
+        );
+        let index = u32::try_from(conn.index()).unwrap_or(u32::MAX);
+        let mut taken = core::mem::take(&mut self.taken);
+        let passed = self.at(index).notices_passed;
+        if self.has_missed_notice(passed) && self.at(index).subscription_count > 0 {
+            self.close(index, now, CloseReason::SlowConsumer);
+        }
+        while self.gather_once(now, index, &mut taken) {}
+        taken.conn = Some(conn);
+        let transmit = Transmit {
+            bytes: taken.bytes,
+            slices: taken.pieces.len(),
+        };
+        self.taken = taken;
+        if transmit.bytes == 0 {
+            self.written(now, conn, 0);
+        }
+        transmit
+    }
+
+    /// Gathers what there is. `true`: something was made that goes first; gather again.
+    fn gather_once(&mut self, now: Instant, index: u32, taken: &mut Taken) -> bool {
+        let session = self.at(index);
+        if taken.pieces.is_empty()
+            && let Some(front) = &session.front
+        {
+            taken.push(Piece::Front, front.rest.len());
+        }
+        if !self.gather_lane(index, taken) {
+            return false;
+        }
+        let reset = self
+            .at(index)
+            .extra
+            .as_deref_mut()
+            .and_then(|extra| extra.reset.take());
+        match reset {
+            None => self.gather_data(now, index, taken),
+            Some((0, frame)) if taken.pieces.is_empty() => self.make_front(index, frame),
+            Some(reset) => {
+                // Its own transmit: what stands before it is written first, and nothing passes it.
+                self.at(index).extra_mut().reset = Some(reset);
+                false
+            }
+        }
+    }
+
+    /// Gathers the lane, up to where a `reset` comes between. `false`: something of it did not fit,
+    /// so nothing may follow.
+    fn gather_lane(&mut self, index: u32, taken: &mut Taken) -> bool {
+        let session = self.at(index);
+        let reset = session
+            .extra
+            .as_ref()
+            .and_then(|extra| extra.reset.as_ref());
+        let answers = reset.map_or(usize::MAX, |(answers, _)| *answers);
+        let frames = session.lane.as_deref().into_iter().flat_map(Lane::iter);
+        for frame in frames.take(answers) {
+            if !taken.fits(frame.len()) {
+                return false;
+            }
+            taken.push(Piece::Lane, frame.len());
+        }
+        true
+    }
+
+    /// Gathers replays, then subscriptions in turn, up to the next notice for all.
+    fn gather_data(&mut self, now: Instant, index: u32, taken: &mut Taken) -> bool {
+        let session = self.at(index);
+        let flush_until = Self::flush_until(session);
+        if session.gated() || session.closing().is_some() && flush_until.is_none() {
+            return false;
+        }
+        if let Some(made) = self.gather_replays(index, taken) {
+            return made;
+        }
+        let passed = self.at(index).notices_passed;
+        let notice = self.notice_after(passed).cloned();
+        let barrier = notice.as_ref().map(|notice| notice.order);
+        let limit = [barrier, flush_until]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(Order(u64::MAX));
+        let mut complete = true;
+        let share = Self::SLICES_MAX / usize::from(self.at(index).subscription_count).max(1);
+        let (mut next, last) = {
+            let tail = self.at(index).pending_tail;
+            (tail.some().map(|tail| self.subs[tail.0].pending_next), tail)
+        };
+        while let Some(sub) = next {
+            match self.gather_subscription(sub, limit, share.max(4), taken) {
+                Gathered::All(visit) => taken.visits.push(visit),
+                Gathered::Part(visit) => {
+                    complete = false;
+                    taken.visits.push(visit);
+                }
+                Gathered::NoRoom => {
+                    complete = false;
+                    break;
+                }
+                Gathered::Hole => {
+                    if !taken.pieces.is_empty() || !taken.visits.is_empty() {
+                        complete = false;
+                        break;
+                    }
+                    return self.meet_hole(now, index, sub);
+                }
+            }
+            next = (sub != last).then(|| self.subs[sub.0].pending_next);
+        }
+        if !complete || !taken.pieces.is_empty() {
+            return false;
+        }
+        match notice.filter(|notice| notice.order <= limit) {
+            Some(notice) => self.pass_notice(index, taken, &notice.frame),
+            None if flush_until.is_some() => {
+                taken.visits.clear();
+                self.say_close(index, now);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Everything before a notice for all is sent, so it is next.
+    fn pass_notice(&mut self, index: u32, taken: &mut Taken, frame: &Bytes) -> bool {
+        taken.visits.clear();
+        self.at(index).notices_passed += 1;
+        self.make_front(index, frame.clone())
+    }
+
+    /// A cursor met a hole: the client is told, or is too slow for what it wants.
+    fn meet_hole(&mut self, now: Instant, index: u32, ix: SubIx) -> bool {
+        match self.announce_hole(ix) {
+            Some(frame) => self.make_front(index, frame),
+            None => {
+                self.close(index, now, CloseReason::SlowConsumer);
+                true
+            }
+        }
+    }
+
+    /// Makes a frame the next thing that the connection is sent. Always `true`: gather again.
+    pub(super) fn make_front(&mut self, index: u32, frame: Bytes) -> bool {
+        let session = self.at(index);
+        debug_assert!(
+            session.front.is_none(),
+            "what is half written is gathered first"
+        );
+        session.front = Some(alloc::boxed::Box::new(Front {
+            rest: frame,
+            purpose: Purpose::Message,
+        }));
+        true
+    }
+
+    pub(super) fn taken_slices(&self) -> impl Iterator<Item = &[u8]> {
+        let session = self.taken.conn.and_then(|conn| self.session(conn));
+        let lane = session.and_then(|session| session.lane.as_deref());
+        let mut lane = lane.into_iter().flat_map(Lane::iter);
+        self.taken
+            .pieces
+            .iter()
+            .filter_map(move |(piece, _)| match piece {
+                Piece::Front => session?.front.as_ref().map(|front| &front.rest[..]),
+                Piece::Lane => lane.next().map(|frame| &frame[..]),
+                Piece::Data(_, place) | Piece::Replay(_, place) => self
+                    .store
+                    .get(*place)
+                    .map(|publication| Arc::as_ref(publication).frame.as_ref()),
+            })
+    }
+}
