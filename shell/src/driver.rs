@@ -15,7 +15,7 @@ use std::task::{Context, Waker};
 use odin_core::event::Event;
 use odin_core::id::ConnId;
 use odin_core::reason::CloseReason;
-use odin_core::shard::{Batch, Input, Output, Shard};
+use odin_core::shard::{Input, Output, Shard};
 use odin_core::time::Instant;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, oneshot};
@@ -78,7 +78,6 @@ struct Entry<S> {
 /// The core's shard, and the sockets of its connections.
 pub(crate) struct State<S> {
     pub(crate) shard: Shard,
-    batch: Batch,
     entries: Vec<Option<Entry<S>>>,
     pub(crate) scratch: Box<[u8]>,
     paused: Vec<ConnId>,
@@ -98,7 +97,6 @@ impl<S: Stream> State<S> {
     fn new(shard: Shard) -> Self {
         Self {
             shard,
-            batch: Batch::default(),
             entries: Vec::new(),
             scratch: scratch(),
             paused: Vec::new(),
@@ -225,7 +223,7 @@ impl<S: Stream> State<S> {
     }
 
     fn flush_one(&mut self, now: Instant, conn: ConnId) {
-        let bytes = self.shard.transmit(now, conn, &mut self.batch).bytes;
+        let bytes = self.shard.transmit(now, conn).bytes;
         if bytes == 0 {
             return;
         }
@@ -233,9 +231,9 @@ impl<S: Stream> State<S> {
             let reason = CloseReason::Transport;
             return self.input(now, Input::Closed { conn, reason });
         };
-        let mut slices = [IoSlice::new(&[]); Batch::SLICES_MAX];
+        let mut slices = [IoSlice::new(&[]); Shard::SLICES_MAX];
         let mut count = 0;
-        for (slot, slice) in slices.iter_mut().zip(self.shard.slices(conn, &self.batch)) {
+        for (slot, slice) in slices.iter_mut().zip(self.shard.slices()) {
             *slot = IoSlice::new(slice);
             count += 1;
         }
@@ -294,7 +292,7 @@ pub(crate) async fn run<S: Stream>(
     index: usize,
     mut commands: UnboundedReceiver<Command<S::Detached>>,
 ) {
-    let shard = Shard::new(shared.core_config, shared.seed(index), shared.clock.now());
+    let shard = Shard::new(shared.core_config, shared.seed(index));
     let local = Rc::new(Local {
         state: RefCell::new(State::<S>::new(shard)),
         kick: Notify::new(),
@@ -357,7 +355,7 @@ impl<S: Stream> Local<S> {
             Command::Report(answer) => {
                 let state = self.state.borrow();
                 let report = ShardSnapshot {
-                    stats: *state.shard.stats(),
+                    stats: state.shard.stats(),
                     lag: state.shard.lag(self.shared.clock.now()),
                     stale: false,
                 };

@@ -3,6 +3,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use odin_core::feed::{Feed, Source};
 use odin_core::load::Sample;
@@ -115,8 +116,15 @@ fn with<U: Upstream + 'static>(
         connections_max: settings.max_connections(memory, fd_limit),
         shards: settings.shard_count(cores),
         seed,
+        started_unix_ms: unix_ms(),
     };
     start(settings, parts)
+}
+
+/// Milliseconds since the Unix epoch; 0 where the machine's clock is before it.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// A number that nobody can foresee: std seeds its hash maps from the operating system.

@@ -57,6 +57,8 @@ pub struct Parts<L, P, U, M> {
     pub shards: usize,
     /// Where session ids and jitter come from.
     pub seed: u64,
+    /// When the clock read zero: milliseconds since the Unix epoch.
+    pub started_unix_ms: u64,
 }
 
 /// A server that runs until it is told to stop, or dropped.
@@ -95,6 +97,7 @@ where
         exporter: Exporter::new().map_err(io::Error::other)?,
         shards,
         seed: parts.seed,
+        started_unix_ms: parts.started_unix_ms,
     }));
     let (alive, ended) = mpsc::channel(1);
     for (index, gate) in gates.into_iter().enumerate() {

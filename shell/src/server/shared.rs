@@ -62,11 +62,15 @@ pub(crate) struct Made {
     pub(crate) exporter: Exporter,
     pub(crate) shards: usize,
     pub(crate) seed: u64,
+    pub(crate) started_unix_ms: u64,
 }
 
 impl Shared {
     pub(crate) fn new(made: Made) -> Self {
-        let core_config = made.settings.core_config();
+        let core_config = Config {
+            started_unix_ms: made.started_unix_ms,
+            ..made.settings.core_config()
+        };
         Self {
             core_config,
             settings: made.settings,
