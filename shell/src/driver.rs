@@ -217,12 +217,13 @@ impl<S: Stream> State<S> {
             let Some(conn) = self.shard.poll_ready() else {
                 return false;
             };
-            self.flush_one(shared.clock.now(), conn);
+            self.flush_one(shared, conn);
         }
         true
     }
 
-    fn flush_one(&mut self, now: Instant, conn: ConnId) {
+    fn flush_one(&mut self, shared: &Shared, conn: ConnId) {
+        let now = shared.clock.now();
         let bytes = self.shard.transmit(now, conn).bytes;
         if bytes == 0 {
             return;
@@ -245,6 +246,7 @@ impl<S: Stream> State<S> {
         };
         if taken < bytes {
             entry.full = true;
+            shared.counters.socket_full();
             wake(entry);
         }
         let reads_again = entry.paused;

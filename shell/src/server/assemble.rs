@@ -124,7 +124,9 @@ fn with<U: Upstream + 'static>(
 /// Milliseconds since the Unix epoch; 0 where the machine's clock is before it.
 fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 /// A number that nobody can foresee: std seeds its hash maps from the operating system.
