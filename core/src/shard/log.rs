@@ -223,6 +223,7 @@ impl Store {
     ) {
         let order = publication.order;
         if publication.kind == Kind::Snapshot {
+            self.release_held(catalog, ix);
             self.skip(order, publication.seq);
             catalog.note_last(ix, publication);
             // What came before the snapshot is unknown, so it counts as dropped; the places do not,

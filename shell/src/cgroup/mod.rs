@@ -2,7 +2,7 @@
 //!
 //! Read from the control groups (version 1 or 2, per controller) where they set a limit; else this
 //! process's own use over the machine's. What cannot be read is unknown; nothing is guessed. What
-//! follows from a sample is decided by the core's [`load`](odin_core::load).
+//! follows from a sample is decided by the core's [`odin_core::load`].
 
 mod group;
 mod hierarchy;
