@@ -15,7 +15,11 @@ const CHANNELS: u64 = 20;
 async fn context(server: &NatsServer) -> jetstream::Context {
     let options = async_nats::ConnectOptions::new()
         .reconnect_delay_callback(|_| std::time::Duration::from_millis(20));
-    jetstream::new(options.connect(server.url()).await.unwrap())
+    let client = options.connect(server.url()).await.unwrap();
+    let context = jetstream::ContextBuilder::new();
+    context
+        .ack_timeout(std::time::Duration::from_secs(1))
+        .build(client)
 }
 
 fn config() -> stream::Config {
@@ -58,8 +62,18 @@ async fn a_snapshot_then_all_that_follows() {
     running.ready().await;
     let events = running.events.events();
     // The last value of each channel, by seq, then the source is ready.
-    let snapshot: Vec<u64> = events.iter().filter_map(published_seq).collect();
-    assert_eq!(snapshot, (81..=100).collect::<Vec<_>>());
+    let (snapshot, _) = check_chains(&events);
+    assert_eq!(snapshot.len() as u64, CHANNELS);
+    let seqs: Vec<u64> = events.iter().filter_map(published_seq).collect();
+    assert!(
+        seqs.is_sorted() && seqs.len() as u64 == CHANNELS,
+        "{seqs:?}"
+    );
+    assert_eq!(seqs.last(), Some(&100));
+    assert!(events.iter().all(|event| match event {
+        Event::Published(p) => p.kind == Kind::Snapshot && p.prev.is_none(),
+        _ => true,
+    }));
     let Some(Event::SourceReady(ready)) = events.get(CHANNELS as usize) else {
         panic!("not ready after the snapshot: {events:?}");
     };
@@ -74,8 +88,8 @@ async fn a_snapshot_then_all_that_follows() {
         .await;
     let (last, notices) = check_chains(&events);
     assert_eq!((last.len() as u64, notices), (CHANNELS, 0));
-    let live: Vec<u64> = events.iter().filter_map(published_seq).collect();
-    assert_eq!(live, (81..=300).collect::<Vec<_>>());
+    let live: Vec<u64> = events.iter().filter_map(published_seq).skip(20).collect();
+    assert_eq!(live, (101..=300).collect::<Vec<_>>());
 }
 
 fn published_seq(event: &Event) -> Option<u64> {
