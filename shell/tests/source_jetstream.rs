@@ -18,7 +18,7 @@ async fn context(server: &NatsServer) -> jetstream::Context {
     let client = options.connect(server.url()).await.unwrap();
     let context = jetstream::ContextBuilder::new();
     context
-        .ack_timeout(std::time::Duration::from_secs(1))
+        .timeout(std::time::Duration::from_secs(1))
         .build(client)
 }
 
