@@ -18,7 +18,7 @@ async fn context(server: &NatsServer) -> jetstream::Context {
     let client = options.connect(server.url()).await.unwrap();
     let context = jetstream::ContextBuilder::new();
     context
-        .ack_timeout(std::time::Duration::from_secs(1))
+        .timeout(std::time::Duration::from_secs(1))
         .build(client)
 }
 
@@ -181,6 +181,46 @@ async fn a_stream_that_is_made_again_resets() {
         .events
         .wait(|events| events.last().and_then(published_seq) == Some(75))
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_restored_from_an_older_store_resets_although_it_grew_past_what_was_taken() {
+    let mut server = NatsServer::start();
+    let running = Running::jetstream(&server.url(), 1).await;
+    running.ready().await;
+    publish(&context(&server).await, 0..50).await;
+    running
+        .events
+        .wait(|events| message_count(events) == 50)
+        .await;
+    server.kill();
+    let mut older = server.fork();
+    server.restart();
+    publish(&context(&server).await, 50..100).await;
+    running
+        .events
+        .wait(|events| message_count(events) == 100)
+        .await;
+    server.kill();
+    older.restart();
+    publish(&context(&older).await, 0..120).await;
+    older.kill();
+    server.restore(older);
+    server.restart();
+    let events = running.events.wait(|events| ready_count(events) == 2).await;
+    let resets: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Reset(reset) => Some((reset.order.0, reset.reason)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(resets, [(101, ResetReason::StreamRolledBack)]);
+    let (last, notices) = check_chains(&events);
+    assert_eq!(
+        (last.len() as u64, last.values().max(), notices),
+        (CHANNELS, Some(&170), 1)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,23 @@ impl NatsServer {
             store,
             child: None,
         }
+    }
+
+    /// A server that is not started yet, with a copy of this one's store. Kill this one first.
+    pub fn fork(&self) -> Self {
+        assert!(
+            self.child.is_none(),
+            "a store is copied while nobody writes"
+        );
+        let fork = Self::stopped();
+        copy(self.store.path(), fork.store.path()).expect("the store can be copied");
+        fork
+    }
+
+    /// Takes over the store of another server, as a restore does. Kill both first.
+    pub fn restore(&mut self, mut other: Self) {
+        assert!(self.child.is_none() && other.child.is_none());
+        std::mem::swap(&mut self.store, &mut other.store);
     }
 
     /// The URL that clients connect to.
@@ -104,4 +122,20 @@ impl Drop for NatsServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let (path, to) = {
+            let entry = entry?;
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if path.is_dir() {
+            copy(&path, &to)?;
+        } else {
+            std::fs::copy(&path, &to)?;
+        }
+    }
+    Ok(())
 }
