@@ -7,6 +7,7 @@ pub mod driver;
 pub mod health;
 pub mod http;
 pub mod listener;
+pub mod logging;
 pub mod metrics;
 pub mod server;
 pub mod settings;

@@ -1,1 +1,198 @@
-//! Placeholder of the contract; filled by its own change.
+//! The sources of messages: each carries out what the [`Feed`] decides and reports what it hears;
+//! [`run`] is the loop between the two. Nothing here decides what a message means.
+
+pub mod demo;
+pub mod embedded;
+pub mod jetstream;
+mod link;
+pub mod nats;
+mod publisher;
+mod pull;
+mod run;
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use odin_core::event::Event;
+use odin_core::feed::{Command, Delivered, Feed, Input, Outcome, StreamInfo};
+use odin_core::stats::FeedStats;
+use odin_core::time::Instant;
+
+pub use link::{NatsError, NatsOptions};
+pub use publisher::{PublishError, Published, Publisher};
+pub use run::run;
+
+/// The one clock of the server: [`Instant`]s since it was made. Cheap to copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: tokio::time::Instant,
+}
+
+impl Clock {
+    /// A clock that reads zero now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self {
+            start: tokio::time::Instant::now(),
+        }
+    }
+
+    /// The time since the start.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        let nanos = self.start.elapsed().as_nanos();
+        Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// The same moment for tokio's timers.
+    #[must_use]
+    pub fn to_tokio(&self, at: Instant) -> tokio::time::Instant {
+        self.start + std::time::Duration::from_nanos(at.as_nanos())
+    }
+}
+
+/// A message as an upstream hands it over: the owned form of [`odin_core::feed::Delivered`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Message {
+    /// Seq in the stream; 0 where there is none.
+    pub stream_seq: u64,
+    /// Place in the consumer; 0 where there is none.
+    pub consumer_seq: u64,
+    /// Messages that the consumer has yet to deliver after this one.
+    pub pending: u64,
+    /// Nanoseconds since the Unix epoch.
+    pub time: u64,
+    /// The subject.
+    pub subject: Subject,
+    /// The payload.
+    pub payload: Bytes,
+}
+
+/// A subject without a copy of its bytes.
+pub type Subject = async_nats::Subject;
+
+/// What an upstream reports: the owned form of [`odin_core::feed::Input`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum UpstreamEvent {
+    /// See [`odin_core::feed::Input::Connected`].
+    Connected,
+    /// See [`odin_core::feed::Input::Disconnected`].
+    Disconnected,
+    /// See [`odin_core::feed::Input::Info`].
+    Info(StreamInfo),
+    /// See [`odin_core::feed::Input::ConsumerOpened`].
+    ConsumerOpened {
+        /// Messages that the consumer has to deliver now.
+        pending: u64,
+    },
+    /// See [`odin_core::feed::Input::Delivered`].
+    Message(Message),
+    /// See [`odin_core::feed::Input::Heartbeat`].
+    Heartbeat,
+    /// See [`odin_core::feed::Input::Failed`].
+    Failed,
+    /// See [`odin_core::feed::Input::Overloaded`].
+    Overloaded {
+        /// How many were dropped, at least.
+        count: u64,
+    },
+}
+
+impl UpstreamEvent {
+    /// What the Feed is told.
+    #[must_use]
+    pub fn as_input(&self) -> Input<'_> {
+        match self {
+            Self::Connected => Input::Connected,
+            Self::Disconnected => Input::Disconnected,
+            Self::Info(info) => Input::Info(*info),
+            Self::ConsumerOpened { pending } => Input::ConsumerOpened { pending: *pending },
+            Self::Message(message) => Input::Delivered(Delivered {
+                stream_seq: message.stream_seq,
+                consumer_seq: message.consumer_seq,
+                pending: message.pending,
+                time: message.time,
+                subject: &message.subject,
+                payload: &message.payload,
+            }),
+            Self::Heartbeat => Input::Heartbeat,
+            Self::Failed => Input::Failed,
+            Self::Overloaded { count } => Input::Overloaded { count: *count },
+        }
+    }
+}
+
+/// An upstream: does what the Feed decided, and reports what it hears.
+pub trait Upstream: Send {
+    /// Whether it keeps what is not read, so that [`run`] may stop reading while the shards' queue is
+    /// full. One that cannot wait is read on, and what finds no room is announced as lost.
+    const CAN_WAIT: bool;
+
+    /// The next report; `None` once there will be none any more. Must be cancel safe: a call that was
+    /// dropped before it was ready has taken nothing.
+    fn next(&mut self) -> impl Future<Output = Option<UpstreamEvent>> + Send;
+
+    /// Begins to do what the Feed decided. The answer comes from [`Self::next`].
+    fn carry_out(&mut self, command: Command);
+
+    /// What became of the message that [`Self::next`] gave last.
+    fn settled(&mut self, outcome: Outcome) {
+        let _ = outcome;
+    }
+}
+
+/// Where the Feed's events go: the queues of all shards.
+pub trait EventSink: Send {
+    /// Hands an event to every shard. Never refuses: the bound is [`Self::is_full`].
+    fn send(&mut self, event: Event);
+
+    /// Whether more than the queue's bound (16 MiB of [`Event::queued_bytes`]) waits in any shard's queue.
+    fn is_full(&self) -> bool;
+
+    /// Waits until the queue is no longer full. Cancel safe.
+    fn drained(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+/// What is known about the source, for health and metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SourceStatus {
+    /// Whether the upstream is connected (embedded: always).
+    pub connected: bool,
+    /// Whether the source has been ready once; it stays so.
+    pub ready: bool,
+    /// What the Feed counted.
+    pub stats: FeedStats,
+}
+
+/// The [`SourceStatus`] as [`run`] last wrote it, shared with whoever reads it. Cheap to clone; never
+/// held across an await.
+#[derive(Clone, Debug, Default)]
+pub struct SharedStatus(Arc<Mutex<SourceStatus>>);
+
+impl SharedStatus {
+    /// A copy of the status.
+    #[must_use]
+    pub fn get(&self) -> SourceStatus {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what the Feed says of itself.
+    fn copy_from(&self, feed: &Feed) {
+        let status = SourceStatus {
+            connected: feed.is_connected(),
+            ready: feed.is_ready(),
+            stats: *feed.stats(),
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+}
+
+/// Wall-clock time for sources that store nothing: nanoseconds since the Unix epoch; 0 for a clock
+/// before it.
+fn unix_nanos() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
+}

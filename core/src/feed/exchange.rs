@@ -1,0 +1,132 @@
+//! What goes into the Feed and what comes out: the contract with the shell, and with whatever stands
+//! in for NATS in a simulation.
+
+use alloc::string::String;
+
+use crate::event::Event;
+use crate::reason::LostReason;
+
+/// Which upstream the Feed follows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// Messages published to this process. Numbers are this server's own.
+    Embedded {
+        /// The identity of the number line: new at each start of the server.
+        epoch: String,
+    },
+    /// A core NATS subscription: at most once. Numbers are this server's own.
+    Nats {
+        /// The identity of the number line: new at each start of the server.
+        epoch: String,
+    },
+    /// A JetStream stream. Numbers are the stream's.
+    JetStream {
+        /// The stream's name; with its creation time it makes the epoch.
+        stream: String,
+    },
+}
+
+/// What a stream says about itself (JetStream `STREAM.INFO`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StreamInfo {
+    /// When it was created: nanoseconds since the Unix epoch.
+    pub created: u64,
+    /// The seq of the oldest message kept; `last_seq + 1` where none is.
+    pub first_seq: u64,
+    /// The seq of the last message ever stored; 0: none was.
+    pub last_seq: u64,
+    /// Messages between the two that are gone.
+    pub num_deleted: u64,
+    /// Whether the consumer's filter covers every subject of the stream, so that every missing seq
+    /// is a missing message.
+    pub covers_all: bool,
+}
+
+/// A message of the upstream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Delivered<'a> {
+    /// Its seq in the stream; 0 for embedded and core NATS, which have none.
+    pub stream_seq: u64,
+    /// Its place in the consumer, from 1 without gaps; 0 for embedded and core NATS.
+    pub consumer_seq: u64,
+    /// Messages that the consumer has yet to deliver after this one; 0 for embedded and core NATS.
+    pub pending: u64,
+    /// When the upstream stored it (or, where it stores nothing, when it was read): nanoseconds since
+    /// the Unix epoch.
+    pub time: u64,
+    /// Its subject.
+    pub subject: &'a str,
+    /// Its payload.
+    pub payload: &'a [u8],
+}
+
+/// What the upstream says. Answers to a [`Command`] that a later one superseded must not be given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Input<'a> {
+    /// The upstream can be spoken to. For embedded: once, at the start.
+    Connected,
+    /// It cannot be spoken to any more.
+    Disconnected,
+    /// The answer to [`Command::ReadInfo`].
+    Info(StreamInfo),
+    /// The answer to [`Command::OpenConsumer`].
+    ConsumerOpened {
+        /// Messages that it has to deliver now.
+        pending: u64,
+    },
+    /// A message.
+    Delivered(Delivered<'a>),
+    /// The consumer is alive and has nothing to deliver.
+    Heartbeat,
+    /// The last command failed, or the consumer ended or cannot be trusted any more.
+    Failed,
+    /// Messages of core NATS were dropped because they could not be taken in time.
+    Overloaded {
+        /// How many, at least; 0: unknown.
+        count: u64,
+    },
+}
+
+/// Where a consumer begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeliverPolicy {
+    /// With the last message of each subject.
+    LastPerSubject,
+    /// With the first message at or after this seq.
+    ByStartSequence(u64),
+}
+
+/// What the shell is to do with the upstream. Each command supersedes the one before, except that
+/// `ReadInfo` leaves a consumer that was opened alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Read the stream's state, creating the stream where it is absent; answer with
+    /// [`Input::Info`] or [`Input::Failed`].
+    ReadInfo,
+    /// Give up the consumer and open a new one; answer with [`Input::ConsumerOpened`] or
+    /// [`Input::Failed`]. Nothing is to be delivered before [`Command::Fetch`].
+    OpenConsumer(DeliverPolicy),
+    /// Deliver from the consumer that was opened last, until it fails or another command follows:
+    /// [`Input::Delivered`], [`Input::Heartbeat`], [`Input::Failed`].
+    Fetch,
+}
+
+/// What the Feed puts out.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Output {
+    /// For the upstream.
+    Command(Command),
+    /// For every shard, in this order.
+    Event(Event),
+}
+
+/// What became of a [`Delivered`] message, for a publisher that waits for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The input was no message, or one that was dropped as a duplicate or unproven.
+    Nothing,
+    /// It was published with this seq.
+    Published(u64),
+    /// It was refused.
+    Refused(LostReason),
+}

@@ -1,0 +1,389 @@
+//! How a JetStream stream is followed without a silent hole: when its state is read, which consumer is
+//! opened, which message is proof of continuity, and when the number line begins anew.
+//!
+//! One run is: read the stream's state, open a consumer, read the state again (the stream could have
+//! been another one by the time the consumer was opened), fetch. A number line starts with a snapshot
+//! (the last message of each subject); every later run starts with the last message that was taken
+//! (the overlap), whose time proves that the stream is still the same one. What a stream announces
+//! about itself (creation time, first and last seq) decides the rest.
+//!
+//! The follower says what is to be done as [`Step`]s; numbering and encoding are the Feed's.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{Command, DeliverPolicy, Delivered, StreamInfo};
+use crate::reason::ResetReason;
+use crate::time::Instant;
+
+/// How long an answer may take before the command counts as failed. The shell gives up much
+/// earlier; this is for a shell that does not answer.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// The pause after a failure, doubled at each further one in a row.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+/// The longest pause, in doublings of the first: 1.6 s.
+const RETRY_DOUBLINGS_MAX: u32 = 5;
+
+/// What is to be done, in order.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Step {
+    /// For the upstream.
+    Command(Command),
+    /// Everything from..=to was discarded before it was read.
+    Discarded { from: u64, to: u64 },
+    /// The number line begins anew. `announce`: what came before was published.
+    Begin {
+        epoch: Arc<str>,
+        announce: Option<ResetReason>,
+    },
+    /// Publish the message at hand. `historic`: the stream may hold or have held predecessors of it
+    /// that were not delivered.
+    Publish { historic: bool },
+    /// The snapshot is complete: everything above `observed_from` was or will be seen.
+    Ready { head: u64, observed_from: u64 },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Not connected.
+    Down,
+    /// After a failure.
+    Waiting,
+    /// For the stream's state.
+    Reading,
+    /// For the consumer.
+    Opening,
+    /// For the stream's state, which must fit the consumer.
+    Confirming { pending: u64 },
+    /// Messages flow.
+    Following,
+}
+
+/// A message that was taken: no other message of the same stream has this seq and time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Identity {
+    seq: u64,
+    time: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Follower {
+    stream: String,
+    seed: u64,
+    silence: Duration,
+    phase: Phase,
+    /// When the phase has lasted too long.
+    deadline: Option<Instant>,
+    /// Failures in a row.
+    failures: u32,
+    /// The creation time of the stream that the number line is of; `None`: none was seen yet.
+    created: Option<u64>,
+    /// How often this stream went back to an earlier state.
+    rollbacks: u64,
+    epoch: Arc<str>,
+    /// Why the number line began, to be said again when its snapshot has to be made again.
+    began: ResetReason,
+    /// Whether anything of this number line was published.
+    published: bool,
+    /// The epoch that the shards know.
+    announced: Option<Arc<str>>,
+    /// Whether the snapshot of this number line is complete.
+    complete: bool,
+    /// The snapshot reaches up to this seq.
+    snapshot_to: u64,
+    /// Up to this seq everything was taken, announced as discarded, or none of ours.
+    have: u64,
+    /// The last message that was taken, while the stream may still have it.
+    last: Option<Identity>,
+    /// The message that the consumer has to deliver first.
+    overlap: Option<Identity>,
+    /// The consumer's last place.
+    consumer_seq: u64,
+    /// The stream's state when the consumer was opened.
+    info: Option<StreamInfo>,
+}
+
+impl Follower {
+    pub(super) fn new(stream: String, seed: u64, silence: Duration) -> Self {
+        Self {
+            stream,
+            seed,
+            silence,
+            phase: Phase::Down,
+            deadline: None,
+            failures: 0,
+            created: None,
+            rollbacks: 0,
+            epoch: "".into(),
+            began: ResetReason::SourceReady,
+            published: false,
+            announced: None,
+            complete: false,
+            snapshot_to: 0,
+            have: 0,
+            last: None,
+            overlap: None,
+            consumer_seq: 0,
+            info: None,
+        }
+    }
+
+    pub(super) fn connected(&mut self, now: Instant, steps: &mut Vec<Step>) {
+        self.failures = 0;
+        self.read_info(now, steps);
+    }
+
+    pub(super) fn disconnected(&mut self) {
+        self.phase = Phase::Down;
+        self.deadline = None;
+    }
+
+    pub(super) fn info(&mut self, now: Instant, info: StreamInfo, steps: &mut Vec<Step>) {
+        match self.phase {
+            Phase::Reading => self.open(now, info, steps),
+            Phase::Confirming { pending } => self.confirm(now, info, pending, steps),
+            _ => {}
+        }
+    }
+
+    pub(super) fn consumer_opened(&mut self, now: Instant, pending: u64, steps: &mut Vec<Step>) {
+        if self.phase == Phase::Opening {
+            self.phase = Phase::Confirming { pending };
+            self.deadline = Some(now + ANSWER_TIME_MAX);
+            steps.push(Step::Command(Command::ReadInfo));
+        }
+    }
+
+    pub(super) fn heartbeat(&mut self, now: Instant) {
+        // While the snapshot is incomplete a consumer that has nothing to deliver is of no use: what
+        // it was to deliver was deleted under it. The silence then ends the run.
+        if self.phase == Phase::Following && self.complete {
+            self.failures = 0;
+            self.deadline = Some(now + self.silence);
+        }
+    }
+
+    pub(super) fn failed(&mut self, now: Instant) {
+        if self.phase == Phase::Down {
+            return;
+        }
+        self.phase = Phase::Waiting;
+        let doublings = self.failures.min(RETRY_DOUBLINGS_MAX);
+        self.failures = self.failures.saturating_add(1);
+        self.deadline = Some(now + RETRY_FIRST * (1 << doublings));
+    }
+
+    pub(super) fn timeout(&mut self, now: Instant, steps: &mut Vec<Step>) {
+        if self.deadline.is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        match self.phase {
+            Phase::Down => {}
+            Phase::Waiting | Phase::Following => self.read_info(now, steps),
+            Phase::Reading | Phase::Opening | Phase::Confirming { .. } => self.failed(now),
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Judges a message: it is published only if a [`Step::Publish`] says so.
+    pub(super) fn delivered(&mut self, now: Instant, d: &Delivered<'_>, steps: &mut Vec<Step>) {
+        if self.phase != Phase::Following {
+            return;
+        }
+        self.deadline = Some(now + self.silence);
+        if d.consumer_seq != self.consumer_seq.saturating_add(1) {
+            return self.read_info(now, steps);
+        }
+        self.consumer_seq = d.consumer_seq;
+        let this = Identity {
+            seq: d.stream_seq,
+            time: d.time,
+        };
+        if let Some(overlap) = self.overlap.take() {
+            if this == overlap {
+                self.failures = 0;
+                return;
+            }
+            // The overlap was deleted since, or this is another past.
+            let deletions = self.info.is_some_and(|info| info.num_deleted > 0);
+            if this.seq <= overlap.seq || !deletions {
+                return self.roll_back(now, steps);
+            }
+        } else if self.last.is_some_and(|last| this.seq <= last.seq) {
+            // A consumer delivers in order; one that does not cannot be trusted.
+            return self.read_info(now, steps);
+        }
+        self.failures = 0;
+        self.take(this, d.pending, steps);
+    }
+
+    fn take(&mut self, this: Identity, pending: u64, steps: &mut Vec<Step>) {
+        let covers_all = self.info.is_some_and(|info| info.covers_all);
+        if self.complete && covers_all && this.seq > self.have.saturating_add(1) {
+            steps.push(Step::Discarded {
+                from: self.have + 1,
+                to: this.seq - 1,
+            });
+        }
+        self.last = Some(this);
+        self.have = self.have.max(this.seq);
+        self.published = true;
+        steps.push(Step::Publish {
+            historic: this.seq <= self.snapshot_to,
+        });
+        if !self.complete && (this.seq >= self.snapshot_to || pending == 0) {
+            self.finish_snapshot(steps);
+        }
+    }
+
+    fn read_info(&mut self, now: Instant, steps: &mut Vec<Step>) {
+        self.phase = Phase::Reading;
+        self.deadline = Some(now + ANSWER_TIME_MAX);
+        steps.push(Step::Command(Command::ReadInfo));
+    }
+
+    /// Decides from the stream's state where to begin.
+    fn open(&mut self, now: Instant, info: StreamInfo, steps: &mut Vec<Step>) {
+        match self.created {
+            None => self.begin(info.created, ResetReason::SourceReady, steps),
+            Some(created) if created != info.created => {
+                self.rollbacks = 0;
+                self.begin(info.created, ResetReason::StreamRecreated, steps);
+            }
+            Some(created) if info.last_seq < self.have => {
+                self.rollbacks += 1;
+                self.begin(created, ResetReason::StreamRolledBack, steps);
+            }
+            // The snapshot was interrupted: what it would have told of is not known any more.
+            Some(created) if !self.complete => self.begin(created, self.began, steps),
+            Some(_) => self.skip_discarded(&info, steps),
+        }
+        let policy = if self.complete {
+            DeliverPolicy::ByStartSequence(
+                self.last
+                    .map_or(self.have.saturating_add(1), |last| last.seq),
+            )
+        } else {
+            DeliverPolicy::LastPerSubject
+        };
+        self.overlap = if self.complete { self.last } else { None };
+        self.phase = Phase::Opening;
+        self.deadline = Some(now + ANSWER_TIME_MAX);
+        steps.push(Step::Command(Command::OpenConsumer(policy)));
+    }
+
+    /// The consumer is open: the stream must still be the one for which it was opened.
+    fn confirm(&mut self, now: Instant, info: StreamInfo, pending: u64, steps: &mut Vec<Step>) {
+        if self.created != Some(info.created) || info.last_seq < self.have {
+            return self.open(now, info, steps);
+        }
+        let empty = info.last_seq == 0 || info.first_seq > info.last_seq;
+        if !self.complete && pending == 0 && info.covers_all && !empty {
+            // The replica that holds the consumer is behind the one that answered.
+            return self.failed(now);
+        }
+        self.phase = Phase::Following;
+        self.deadline = Some(now + self.silence);
+        self.consumer_seq = 0;
+        self.info = Some(info);
+        if self.complete {
+            self.skip_discarded(&info, steps);
+            self.overlap = self.overlap.filter(|overlap| overlap.seq >= info.first_seq);
+        } else {
+            // What was stored between the first reading and the opening may have replaced values of
+            // the snapshot, so the snapshot ends where the stream ended after the opening.
+            self.snapshot_to = info.last_seq;
+            if pending == 0 {
+                self.finish_snapshot(steps);
+            }
+        }
+        steps.push(Step::Command(Command::Fetch));
+    }
+
+    /// Announces what the limits of the stream or a purge took before it was read.
+    fn skip_discarded(&mut self, info: &StreamInfo, steps: &mut Vec<Step>) {
+        if info.first_seq > self.have.saturating_add(1) {
+            steps.push(Step::Discarded {
+                from: self.have + 1,
+                to: info.first_seq - 1,
+            });
+            self.have = info.first_seq - 1;
+        }
+        self.last = self.last.filter(|last| last.seq >= info.first_seq);
+    }
+
+    /// The stream has another message where this server took one: it went back to an earlier state,
+    /// of which its creation time shows nothing.
+    fn roll_back(&mut self, now: Instant, steps: &mut Vec<Step>) {
+        if let Some(created) = self.created {
+            self.rollbacks += 1;
+            self.begin(created, ResetReason::StreamRolledBack, steps);
+        }
+        self.read_info(now, steps);
+    }
+
+    fn begin(&mut self, created: u64, reason: ResetReason, steps: &mut Vec<Step>) {
+        self.created = Some(created);
+        self.epoch = self.identity(created);
+        let known = self.announced.as_ref();
+        let told = self.published || known.is_some_and(|known| *known != self.epoch);
+        if told {
+            self.announced = Some(Arc::clone(&self.epoch));
+        }
+        self.began = if told { reason } else { self.began };
+        self.published = false;
+        self.complete = false;
+        self.snapshot_to = 0;
+        self.have = 0;
+        self.last = None;
+        self.overlap = None;
+        self.info = None;
+        steps.push(Step::Begin {
+            epoch: Arc::clone(&self.epoch),
+            announce: told.then_some(reason),
+        });
+    }
+
+    fn finish_snapshot(&mut self, steps: &mut Vec<Step>) {
+        let deleted = self
+            .info
+            .is_none_or(|info| info.first_seq > 1 || info.num_deleted > 0);
+        self.complete = true;
+        self.announced = Some(Arc::clone(&self.epoch));
+        self.have = self.have.max(self.snapshot_to);
+        steps.push(Step::Ready {
+            head: self.have,
+            observed_from: if deleted { self.snapshot_to } else { 0 },
+        });
+    }
+
+    /// The epoch: the same on every server that follows the same stream. After a rollback, which
+    /// other servers may not have seen, it is this server's own: a position of it is then unknown
+    /// elsewhere, which is safe, and never mistaken for one of the other past.
+    fn identity(&self, created: u64) -> Arc<str> {
+        let mut hash = fnv1a(FNV_OFFSET, self.stream.as_bytes());
+        hash = fnv1a(hash, &[0]);
+        hash = fnv1a(hash, &created.to_le_bytes());
+        if self.rollbacks > 0 {
+            hash = fnv1a(hash, &self.seed.to_le_bytes());
+            hash = fnv1a(hash, &self.rollbacks.to_le_bytes());
+        }
+        format!("{hash:016x}").into()
+    }
+}
+
+/// FNV-1a, 64 bit (draft-eastlake-fnv): the offset basis.
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+fn fnv1a(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME)
+    })
+}

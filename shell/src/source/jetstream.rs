@@ -1,0 +1,320 @@
+//! The JetStream source: one ephemeral pull consumer per server, opened and given up as the Feed
+//! decides. Here is only how each command is carried out.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{self, AckPolicy, pull};
+use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::{self, ErrorCode, stream};
+use futures_util::FutureExt;
+use odin_core::config::FeedConfig;
+use odin_core::feed::{Command, DeliverPolicy, StreamInfo};
+
+use super::link::Link;
+use super::pull::Pull;
+use super::{NatsError, NatsOptions, Publisher, Upstream, UpstreamEvent};
+
+/// How long the stream's state may take.
+const INFO_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long the opening of a consumer, or the creation of the stream, may take: the server looks up
+/// the last message of each subject meanwhile.
+const OPEN_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long the server keeps a consumer that nobody asks.
+const INACTIVE_THRESHOLD: Duration = Duration::from_secs(30);
+
+/// Which stream to follow.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct JetStreamOptions {
+    /// The stream's name; it is created where it is absent.
+    pub stream: String,
+    /// The subjects that are followed, and the stream's subject where it is created.
+    pub subject: String,
+}
+
+/// The JetStream source.
+pub struct JetStream {
+    link: Link,
+    context: jetstream::Context,
+    options: JetStreamOptions,
+    /// The command that is under way.
+    work: Option<Pin<Box<dyn Future<Output = Done> + Send>>>,
+    pull: Option<Pull>,
+}
+
+/// What a command led to.
+enum Done {
+    Info(StreamInfo),
+    Opened { pull: Pull, pending: u64 },
+    Failed,
+}
+
+impl std::fmt::Debug for JetStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JetStream")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl JetStream {
+    /// Begins to connect. Publishing puts `strip` before the channel's name.
+    ///
+    /// # Errors
+    /// Options that cannot work; a NATS that is away is none.
+    pub async fn new(
+        options: &NatsOptions,
+        stream: JetStreamOptions,
+        strip: &str,
+        config: &FeedConfig,
+    ) -> Result<(Self, Publisher), NatsError> {
+        let link = Link::new(options).await?;
+        let client = link.client().clone();
+        let publisher = Publisher::jetstream(client.clone(), strip, config.payload_bytes_max);
+        let context = jetstream::ContextBuilder::new()
+            .timeout(OPEN_TIME_MAX)
+            .build(client);
+        Ok((
+            Self {
+                link,
+                context,
+                options: stream,
+                work: None,
+                pull: None,
+            },
+            publisher,
+        ))
+    }
+}
+
+impl Upstream for JetStream {
+    const CAN_WAIT: bool = true;
+
+    async fn next(&mut self) -> Option<UpstreamEvent> {
+        // The way of nearly every message. While messages come, nothing else matters: a connection
+        // that is lost brings none.
+        if let Some(pull) = self.pull.as_mut().filter(|pull| pull.is_fetching())
+            && let Some(report) = pull.next().now_or_never()
+        {
+            return Some(report);
+        }
+        loop {
+            if let Some(event) = self.link.check() {
+                self.work = None;
+                self.pull = None;
+                return Some(event);
+            }
+            let work = self.work.as_mut();
+            let pull = self.pull.as_mut().filter(|pull| pull.is_fetching());
+            tokio::select! {
+                biased;
+                done = ready_or_never(work) => {
+                    self.work = None;
+                    return Some(self.finish(done));
+                }
+                report = next_or_never(pull) => return Some(report),
+                () = self.link.changed() => {}
+            }
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        self.work = None;
+        match command {
+            Command::ReadInfo => {
+                if let Some(pull) = &mut self.pull {
+                    pull.pause();
+                }
+                self.work = Some(Box::pin(read_info(
+                    self.context.clone(),
+                    self.options.clone(),
+                )));
+            }
+            Command::OpenConsumer(policy) => {
+                self.pull = None;
+                let open = open_consumer(self.context.clone(), self.options.clone(), policy);
+                self.work = Some(Box::pin(open));
+            }
+            Command::Fetch => match &mut self.pull {
+                Some(pull) => pull.fetch(),
+                None => self.work = Some(Box::pin(std::future::ready(Done::Failed))),
+            },
+        }
+    }
+}
+
+impl JetStream {
+    fn finish(&mut self, done: Done) -> UpstreamEvent {
+        match done {
+            Done::Info(info) => UpstreamEvent::Info(info),
+            Done::Opened { pull, pending } => {
+                self.pull = Some(pull);
+                UpstreamEvent::ConsumerOpened { pending }
+            }
+            Done::Failed => UpstreamEvent::Failed,
+        }
+    }
+}
+
+async fn ready_or_never(work: Option<&mut Pin<Box<dyn Future<Output = Done> + Send>>>) -> Done {
+    match work {
+        Some(work) => work.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_or_never(pull: Option<&mut Pull>) -> UpstreamEvent {
+    match pull {
+        Some(pull) => pull.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn read_info(context: jetstream::Context, options: JetStreamOptions) -> Done {
+    let found = tokio::time::timeout(INFO_TIME_MAX, context.get_stream(&options.stream)).await;
+    let stream = match found {
+        Err(_) => return Done::Failed,
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) if is_absent(&error.kind()) => match create(&context, &options).await {
+            Some(stream) => stream,
+            None => return Done::Failed,
+        },
+        Ok(Err(error)) => {
+            tracing::warn!(stream = options.stream, %error, "cannot read the stream's state");
+            return Done::Failed;
+        }
+    };
+    Done::Info(stream_info(stream.cached_info(), &options.subject))
+}
+
+fn is_absent(kind: &GetStreamErrorKind) -> bool {
+    matches!(kind, GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+/// Another server may create it at the same time; the same configuration is then no error.
+async fn create(
+    context: &jetstream::Context,
+    options: &JetStreamOptions,
+) -> Option<stream::Stream> {
+    let config = stream::Config {
+        name: options.stream.clone(),
+        subjects: vec![options.subject.clone()],
+        allow_direct: true,
+        ..Default::default()
+    };
+    match context.create_stream(config).await {
+        Ok(stream) => {
+            tracing::info!(
+                stream = options.stream,
+                subject = options.subject,
+                "stream created"
+            );
+            Some(stream)
+        }
+        Err(error) => {
+            tracing::warn!(stream = options.stream, %error, "cannot create the stream");
+            None
+        }
+    }
+}
+
+fn stream_info(info: &stream::Info, filter: &str) -> StreamInfo {
+    let state = &info.state;
+    let config = &info.config;
+    // A mirror and sources bring subjects that the configuration does not list.
+    let listed = config.mirror.is_none() && config.sources.is_none();
+    let all_listed = listed
+        && config
+            .subjects
+            .iter()
+            .all(|subject| covers(filter, subject));
+    let first_seq = match state.messages {
+        0 => state.last_sequence.saturating_add(1),
+        _ => state.first_sequence,
+    };
+    StreamInfo {
+        created: u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0),
+        first_seq,
+        last_seq: state.last_sequence,
+        num_deleted: state.deleted_count.unwrap_or(0),
+        covers_all: filter == ">" || all_listed,
+    }
+}
+
+/// Whether the filter matches everything that the stream's subject matches.
+fn covers(filter: &str, subject: &str) -> bool {
+    let mut subject = subject.split('.');
+    for token in filter.split('.') {
+        match (token, subject.next()) {
+            (">", Some(_)) => return true,
+            ("*", Some(other)) if other != ">" => {}
+            (token, Some(other)) if token == other => {}
+            _ => return false,
+        }
+    }
+    subject.next().is_none()
+}
+
+async fn open_consumer(
+    context: jetstream::Context,
+    options: JetStreamOptions,
+    policy: DeliverPolicy,
+) -> Done {
+    let config = pull::Config {
+        deliver_policy: match policy {
+            DeliverPolicy::LastPerSubject => consumer::DeliverPolicy::LastPerSubject,
+            DeliverPolicy::ByStartSequence(start_sequence) => {
+                consumer::DeliverPolicy::ByStartSequence { start_sequence }
+            }
+        },
+        ack_policy: AckPolicy::None,
+        memory_storage: true,
+        num_replicas: 1,
+        inactive_threshold: INACTIVE_THRESHOLD,
+        filter_subject: options.subject,
+        ..Default::default()
+    };
+    let opened = async {
+        let consumer = context
+            .create_consumer_on_stream(config, &options.stream)
+            .await;
+        let consumer = consumer.inspect_err(|error| {
+            tracing::warn!(stream = options.stream, %error, "cannot open a consumer");
+        });
+        let consumer = consumer.ok()?;
+        let info = consumer.cached_info();
+        let pull = Pull::new(&context.client(), &options.stream, &info.name).await?;
+        Some(Done::Opened {
+            pull,
+            pending: info.num_pending,
+        })
+    };
+    let opened = tokio::time::timeout(OPEN_TIME_MAX, opened).await;
+    opened.ok().flatten().unwrap_or(Done::Failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::covers;
+
+    #[test]
+    fn a_filter_covers_a_subject_that_is_no_wider() {
+        for (filter, subject, expected) in [
+            ("odin.token.>", "odin.token.>", true),
+            ("odin.token.>", "odin.token.*.trade", true),
+            ("odin.token.>", "odin.token.BTC", true),
+            (">", "odin.>", true),
+            ("odin.*", "odin.BTC", true),
+            ("odin.*", "odin.*", true),
+            ("odin.*", "odin.>", false),
+            ("odin.token.>", "odin.>", false),
+            ("odin.token.>", "odin.token", false),
+            ("odin.token.>", "orders.>", false),
+            ("odin.BTC", "odin.*", false),
+            ("odin.BTC", "odin.BTC.trade", false),
+        ] {
+            assert_eq!(covers(filter, subject), expected, "{filter} over {subject}");
+        }
+    }
+}

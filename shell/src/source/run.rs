@@ -1,0 +1,117 @@
+//! The loop between an upstream and the Feed.
+
+use futures_util::FutureExt;
+use odin_core::feed::{Feed, Input, Output};
+
+use super::{Clock, EventSink, SharedStatus, Upstream, UpstreamEvent};
+
+/// Reports taken in one turn before timers and the status have theirs.
+const TURN_REPORTS_MAX: usize = 256;
+
+/// Runs the Feed on an upstream until that ends: reports go in, commands go back, events go to the
+/// shards. `status` is written at every turn.
+///
+/// While the sink is full an upstream that can wait is not read; of one that cannot, messages are
+/// dropped and the Feed is told as soon as there is room to announce it.
+pub async fn run<U: Upstream, S: EventSink>(
+    feed: Feed,
+    upstream: U,
+    sink: S,
+    clock: Clock,
+    status: SharedStatus,
+) {
+    let mut pump = Pump {
+        feed,
+        upstream,
+        sink,
+        clock,
+        dropped: 0,
+    };
+    status.copy_from(&pump.feed);
+    while pump.turn().await.is_some() {
+        status.copy_from(&pump.feed);
+    }
+}
+
+struct Pump<U, S> {
+    feed: Feed,
+    upstream: U,
+    sink: S,
+    clock: Clock,
+    /// Messages dropped because the sink was full, not yet told to the Feed.
+    dropped: u64,
+}
+
+impl<U: Upstream, S: EventSink> Pump<U, S> {
+    /// One turn: waits for something to do and does it, with whatever else is there already. `None`:
+    /// the upstream ended.
+    async fn turn(&mut self) -> Option<()> {
+        if U::CAN_WAIT && self.sink.is_full() {
+            self.sink.drained().await;
+        }
+        let due = self.feed.poll_timeout().map(|due| self.clock.to_tokio(due));
+        let sleep = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            report = self.upstream.next() => self.take(report?),
+            () = self.sink.drained(), if self.dropped > 0 => self.tell_dropped(),
+            () = sleep => {}
+        }
+        let mut reports = 1;
+        while reports < TURN_REPORTS_MAX && !(U::CAN_WAIT && self.sink.is_full()) {
+            match self.upstream.next().now_or_never() {
+                Some(report) => self.take(report?),
+                None => break,
+            }
+            reports += 1;
+        }
+        let now = self.clock.now();
+        if self.feed.poll_timeout().is_some_and(|due| due <= now) {
+            self.feed.handle_timeout(now);
+            self.deliver_outputs();
+        }
+        if reports == TURN_REPORTS_MAX {
+            tokio::task::yield_now().await;
+        }
+        Some(())
+    }
+
+    fn take(&mut self, report: UpstreamEvent) {
+        let is_message = matches!(report, UpstreamEvent::Message(_));
+        if is_message && !U::CAN_WAIT {
+            if self.sink.is_full() {
+                self.dropped += 1;
+                return;
+            }
+            self.tell_dropped();
+        }
+        let outcome = self.feed.handle(self.clock.now(), report.as_input());
+        self.deliver_outputs();
+        if is_message {
+            self.upstream.settled(outcome);
+        }
+    }
+
+    fn tell_dropped(&mut self) {
+        if self.dropped > 0 {
+            let count = std::mem::take(&mut self.dropped);
+            self.feed
+                .handle(self.clock.now(), Input::Overloaded { count });
+            self.deliver_outputs();
+        }
+    }
+
+    fn deliver_outputs(&mut self) {
+        while let Some(output) = self.feed.poll_output() {
+            match output {
+                Output::Command(command) => self.upstream.carry_out(command),
+                Output::Event(event) => self.sink.send(event),
+            }
+        }
+    }
+}
