@@ -10,7 +10,7 @@ use proptest::test_runner::Config;
 proptest! {
     #![proptest_config(Config {
         failure_persistence: None,
-        max_shrink_iters: 20_000,
+        max_shrink_iters: 1_500,
         ..Config::with_cases(384)
     })]
 

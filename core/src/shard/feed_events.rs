@@ -117,6 +117,7 @@ impl Shard {
             if gated {
                 self.at(index).notices_passed = self.notices_total;
                 self.restart_subscriptions(index);
+                self.end_all_replays(index);
                 if self.at(index).subscription_count > 0 {
                     self.owe_reset(index, ready.reset_frame.clone());
                 }

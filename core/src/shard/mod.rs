@@ -400,9 +400,11 @@ impl Shard {
                     || channel.log.dropped_to >= sub.next
             }
             Topic::Pattern(ix) => {
-                let log = &self.catalog.pattern(ix).log;
-                log.reaches(sub.next)
-                    || log.dropped_to >= sub.next
+                let pattern = self.catalog.pattern(ix);
+                pattern.log.reaches(sub.next)
+                    || pattern.log.dropped_to >= sub.next
+                    // What matches before the start of the log is found by looking.
+                    || sub.next < pattern.complete_from
                     || sub.snapshot && sub.next < sub.since
             }
         }
@@ -439,7 +441,7 @@ impl Shard {
                 && session.notices_passed < self.notices_total
             || extra.is_some_and(|extra| {
                 extra.reset.is_some()
-                    || !extra.replays.is_empty()
+                    || !session.gated() && !extra.replays.is_empty()
                     || extra
                         .closing
                         .as_ref()

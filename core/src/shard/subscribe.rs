@@ -284,7 +284,7 @@ impl Shard {
             start.next = channel.last;
             start.seq = last.seq.saturating_sub(1);
             if start.resumed.is_none() || matches!(start.resumed, Some(Err(_))) {
-                start.position = last.prev;
+                start.position = last.prev.filter(|_| self.source.ready);
             }
         }
         start

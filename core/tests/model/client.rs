@@ -7,38 +7,38 @@ use odin_core::time::Instant;
 
 /// A wish to continue.
 #[derive(Clone, Debug)]
-pub struct Wish {
-    pub epoch: String,
-    pub seq: u64,
+pub(crate) struct Wish {
+    pub(crate) epoch: String,
+    pub(crate) seq: u64,
     /// Whether a client really had it; an invented one is no seq of any message.
-    pub real: bool,
+    pub(crate) real: bool,
 }
 
 #[derive(Clone, Debug)]
-pub struct Subscribe {
-    pub names: Vec<&'static str>,
-    pub latest: bool,
-    pub snapshot: bool,
-    pub keep_on: bool,
-    pub wishes: BTreeMap<&'static str, Wish>,
+pub(crate) struct Subscribe {
+    pub(crate) names: Vec<&'static str>,
+    pub(crate) latest: bool,
+    pub(crate) snapshot: bool,
+    pub(crate) keep_on: bool,
+    pub(crate) wishes: BTreeMap<&'static str, Wish>,
 }
 
 /// What the ack of a name must say, and where the name stood when it was accepted.
 #[derive(Clone, Debug)]
-pub struct Accepted {
-    pub name: &'static str,
-    pub position: Option<u64>,
-    pub resumed: Option<Result<(), &'static str>>,
-    pub epoch: Option<usize>,
+pub(crate) struct Accepted {
+    pub(crate) name: &'static str,
+    pub(crate) position: Option<u64>,
+    pub(crate) resumed: Option<Result<(), &'static str>>,
+    pub(crate) epoch: Option<usize>,
     /// The last place when it was accepted.
-    pub order: u64,
+    pub(crate) order: u64,
     /// The newest seq when it was accepted.
-    pub head: u64,
-    pub options: Subscribe,
+    pub(crate) head: u64,
+    pub(crate) options: Subscribe,
 }
 
 #[derive(Clone, Debug)]
-pub enum Request {
+pub(crate) enum Request {
     Subscribe(Vec<Accepted>, usize),
     Unsubscribe(Vec<&'static str>, usize),
     Replay(Replay),
@@ -47,55 +47,55 @@ pub enum Request {
 }
 
 #[derive(Clone, Debug)]
-pub struct Replay {
-    pub id: u64,
-    pub channel: &'static str,
-    pub from: u64,
-    pub to: u64,
+pub(crate) struct Replay {
+    pub(crate) id: u64,
+    pub(crate) channel: &'static str,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
     /// The last seq that the client had of the subscription when this was asked.
-    pub had: u64,
+    pub(crate) had: u64,
     /// The last seq that was replayed, and how many.
-    pub at: u64,
-    pub count: u64,
+    pub(crate) at: u64,
+    pub(crate) count: u64,
     /// An unsubscribe or a reset ended it.
-    pub ended: bool,
+    pub(crate) ended: bool,
 }
 
 /// A subscription as its client sees it.
 #[derive(Clone, Debug)]
-pub struct Sub {
-    pub name: &'static str,
-    pub options: Subscribe,
-    pub order: u64,
+pub(crate) struct Sub {
+    pub(crate) name: &'static str,
+    pub(crate) options: Subscribe,
+    pub(crate) order: u64,
     /// Every message after this one is owed; `None`: nothing before the `reset`.
-    pub start: Option<u64>,
+    pub(crate) start: Option<u64>,
     /// A value at or before the position is still owed or allowed: the first of each channel.
-    pub values_to: u64,
+    pub(crate) values_to: u64,
     /// Positions of which every message has a true predecessor that the client had.
-    pub chained: bool,
-    pub last: u64,
-    pub newest_live: u64,
-    pub got: BTreeMap<&'static str, u64>,
-    pub lost: Vec<(u64, u64)>,
+    pub(crate) chained: bool,
+    pub(crate) last: u64,
+    pub(crate) newest_live: u64,
+    pub(crate) got: BTreeMap<&'static str, u64>,
+    pub(crate) lost: Vec<(u64, u64)>,
     /// After a snapshot, a `lost` or a `reset` a predecessor may be unknown.
-    pub may_begin: bool,
+    pub(crate) may_begin: bool,
 }
 
 impl Sub {
-    pub fn is_lost(&self, seq: u64) -> bool {
+    pub(crate) fn is_lost(&self, seq: u64) -> bool {
         self.lost
             .iter()
             .any(|(from, to)| (*from..=*to).contains(&seq))
     }
 
     /// The seq of a channel after which everything is owed.
-    pub fn have(&self, channel: &str) -> u64 {
+    pub(crate) fn have(&self, channel: &str) -> u64 {
         let got = self.got.get(channel).copied().unwrap_or(0);
         got.max(self.start.unwrap_or(0))
     }
 
     /// All that the subscription began with is void.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.start = Some(0);
         self.values_to = 0;
         self.chained = true;
@@ -107,42 +107,42 @@ impl Sub {
 }
 
 #[derive(Debug)]
-pub struct Client {
-    pub conn: ConnId,
+pub(crate) struct Client {
+    pub(crate) conn: ConnId,
     /// Bytes that the socket takes before it is full.
-    pub room: usize,
-    pub full_since: Option<Instant>,
-    pub stream: Vec<u8>,
-    pub welcomed: bool,
+    pub(crate) room: usize,
+    pub(crate) full_since: Option<Instant>,
+    pub(crate) stream: Vec<u8>,
+    pub(crate) welcomed: bool,
     /// The close code that it was sent.
-    pub closed: Option<u16>,
+    pub(crate) closed: Option<u16>,
     /// It asked to close.
-    pub leaving: bool,
+    pub(crate) leaving: bool,
     /// It broke the rules of `wants_read`, so what it is answered is not predicted.
-    pub rogue: bool,
-    pub heard: Instant,
-    pub epoch: Option<usize>,
-    pub subs: Vec<Sub>,
+    pub(crate) rogue: bool,
+    pub(crate) heard: Instant,
+    pub(crate) epoch: Option<usize>,
+    pub(crate) subs: Vec<Sub>,
     /// The names that the shard has, once all requests are answered.
-    pub names: Vec<&'static str>,
-    pub held: Option<(Instant, u64, Subscribe)>,
+    pub(crate) names: Vec<&'static str>,
+    pub(crate) held: Option<(Instant, u64, Subscribe)>,
     /// Nothing comes before the `reset` that gives the subscriptions their epoch.
-    pub gated: bool,
+    pub(crate) gated: bool,
     /// The resets of which the last is owed: number line, and why.
-    pub resets_owed: Vec<(usize, &'static str)>,
-    pub requests: VecDeque<(u64, Request)>,
-    pub replays: Vec<Replay>,
+    pub(crate) resets_owed: Vec<(usize, &'static str)>,
+    pub(crate) requests: VecDeque<(u64, Request)>,
+    pub(crate) replays: Vec<Replay>,
     /// Notices about all subscriptions that must come, and those that may.
-    pub notices: VecDeque<String>,
-    pub notices_optional: Vec<String>,
-    pub next_id: u64,
-    pub pings: u32,
+    pub(crate) notices: VecDeque<String>,
+    pub(crate) notices_optional: Vec<String>,
+    pub(crate) next_id: u64,
+    pub(crate) pings: u32,
     /// It took nothing for too long, or was not heard of.
-    pub may_be_closed: bool,
+    pub(crate) may_be_closed: bool,
 }
 
 impl Client {
-    pub fn new(conn: ConnId, now: Instant) -> Self {
+    pub(crate) fn new(conn: ConnId, now: Instant) -> Self {
         Self {
             conn,
             room: usize::MAX / 2,
@@ -170,7 +170,7 @@ impl Client {
     }
 
     /// Whether what it is sent can still be predicted.
-    pub fn is_judged(&self) -> bool {
+    pub(crate) fn is_judged(&self) -> bool {
         self.closed.is_none() && !self.leaving && !self.rogue
     }
 }

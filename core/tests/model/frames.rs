@@ -2,7 +2,7 @@
 
 /// A whole frame from the server.
 #[derive(Debug)]
-pub enum Frame {
+pub(crate) enum Frame {
     Text(String),
     Ping,
     Pong,
@@ -10,7 +10,7 @@ pub enum Frame {
 }
 
 /// Takes the first whole frame off the stream; `None`: it is not whole yet.
-pub fn take(stream: &mut Vec<u8>) -> Option<Frame> {
+pub(crate) fn take(stream: &mut Vec<u8>) -> Option<Frame> {
     let (&first, &second) = (stream.first()?, stream.get(1)?);
     assert_eq!(first & 0x70, 0, "no reserved bit is set");
     assert_ne!(first & 0x80, 0, "the server does not fragment");
@@ -37,7 +37,7 @@ pub fn take(stream: &mut Vec<u8>) -> Option<Frame> {
 }
 
 /// A text frame.
-pub fn text(text: &str) -> Vec<u8> {
+pub(crate) fn text(text: &str) -> Vec<u8> {
     let mut frame = vec![0x81];
     let len = u16::try_from(text.len()).unwrap();
     if len <= 125 {

@@ -1,10 +1,10 @@
 //! All that the Feed ever said, and what of it a shard with given limits still keeps.
 
 /// The channels of the test.
-pub const CHANNELS: [&str; 5] = ["a", "b", "x.a", "x.b", "y.a"];
+pub(crate) const CHANNELS: [&str; 5] = ["a", "b", "x.a", "x.b", "y.a"];
 
 /// Whether a name or pattern covers a channel of the test, by its tokens.
-pub fn covers(name: &str, channel: &str) -> bool {
+pub(crate) fn covers(name: &str, channel: &str) -> bool {
     let tokens: Vec<&str> = channel.split('.').collect();
     match name {
         ">" => true,
@@ -16,19 +16,19 @@ pub fn covers(name: &str, channel: &str) -> bool {
 }
 
 /// Whether two names or patterns have a channel in common; those of the test have one of the test.
-pub fn meet(a: &str, b: &str) -> bool {
+pub(crate) fn meet(a: &str, b: &str) -> bool {
     CHANNELS.iter().any(|c| covers(a, c) && covers(b, c))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum What {
+pub(crate) enum What {
     Message,
     Snapshot,
     Lost,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kept {
+pub(crate) enum Kept {
     /// In the log.
     Log,
     /// Apart from it, as the last value of its channel.
@@ -38,44 +38,44 @@ pub enum Kept {
 
 /// An entry of a channel.
 #[derive(Clone, Debug)]
-pub struct Entry {
-    pub epoch: usize,
-    pub order: u64,
-    pub channel: &'static str,
-    pub seq: u64,
-    pub prev: Option<u64>,
-    pub ts: u64,
-    pub what: What,
-    pub text: String,
-    pub bytes: usize,
-    pub kept: Kept,
+pub(crate) struct Entry {
+    pub(crate) epoch: usize,
+    pub(crate) order: u64,
+    pub(crate) channel: &'static str,
+    pub(crate) seq: u64,
+    pub(crate) prev: Option<u64>,
+    pub(crate) ts: u64,
+    pub(crate) what: What,
+    pub(crate) text: String,
+    pub(crate) bytes: usize,
+    pub(crate) kept: Kept,
 }
 
 /// What was said, and what is kept.
 #[derive(Debug)]
-pub struct History {
-    pub entries: Vec<Entry>,
+pub(crate) struct History {
+    pub(crate) entries: Vec<Entry>,
     /// The number line of now: its index, from which its name is made.
-    pub epoch: usize,
-    pub ready: bool,
-    pub durable: bool,
+    pub(crate) epoch: usize,
+    pub(crate) ready: bool,
+    pub(crate) durable: bool,
     /// The newest seq, of whatever.
-    pub head: u64,
+    pub(crate) head: u64,
     /// Nothing before this was observed, and something up to this was lost for all.
-    pub unproven_to: u64,
-    pub lost_to: u64,
+    pub(crate) unproven_to: u64,
+    pub(crate) lost_to: u64,
     /// The last place that was given.
-    pub order: u64,
-    pub log_messages: usize,
-    pub apart_bytes: usize,
+    pub(crate) order: u64,
+    pub(crate) log_messages: usize,
+    pub(crate) apart_bytes: usize,
 }
 
-pub fn epoch_name(epoch: usize) -> String {
+pub(crate) fn epoch_name(epoch: usize) -> String {
     format!("e{epoch}")
 }
 
 impl History {
-    pub fn new(durable: bool, log_messages: usize, apart_bytes: usize) -> Self {
+    pub(crate) fn new(durable: bool, log_messages: usize, apart_bytes: usize) -> Self {
         Self {
             entries: Vec::new(),
             epoch: 0,
@@ -91,29 +91,35 @@ impl History {
     }
 
     /// The entries of a number line that a name covers, in order.
-    pub fn of<'a>(&'a self, epoch: usize, name: &'a str) -> impl Iterator<Item = &'a Entry> {
+    pub(crate) fn of<'a>(&'a self, epoch: usize, name: &'a str) -> impl Iterator<Item = &'a Entry> {
         let mine = move |e: &&Entry| e.epoch == epoch && covers(name, e.channel);
         self.entries.iter().filter(mine)
     }
 
-    pub fn find(&self, epoch: usize, channel: &str, seq: u64) -> Option<&Entry> {
+    pub(crate) fn find(&self, epoch: usize, channel: &str, seq: u64) -> Option<&Entry> {
         let is_it = |e: &&Entry| e.epoch == epoch && e.channel == channel && e.seq == seq;
         self.entries.iter().find(is_it)
     }
 
     /// The newest entry of a channel on the number line of now.
-    pub fn newest(&self, channel: &str) -> Option<&Entry> {
+    pub(crate) fn newest(&self, channel: &str) -> Option<&Entry> {
         let is_mine = |e: &&Entry| e.epoch == self.epoch && e.channel == channel;
         self.entries.iter().rev().find(is_mine)
     }
 
     /// The last value of a channel, if it is to be had.
-    pub fn value(&self, channel: &str) -> Option<&Entry> {
+    pub(crate) fn value(&self, channel: &str) -> Option<&Entry> {
         self.newest(channel)
             .filter(|e| e.what != What::Lost && e.kept != Kept::Gone)
     }
 
-    pub fn add(&mut self, channel: &'static str, gap: u64, what: What, padding: usize) -> &Entry {
+    pub(crate) fn add(
+        &mut self,
+        channel: &'static str,
+        gap: u64,
+        what: What,
+        padding: usize,
+    ) -> &Entry {
         let seq = self.head + 1 + gap;
         let prev = match (self.newest(channel), what) {
             (None, What::Snapshot) => None,
@@ -175,7 +181,7 @@ impl History {
         }
     }
 
-    pub fn evict(&mut self, floor: u64) {
+    pub(crate) fn evict(&mut self, floor: u64) {
         for at in 0..self.entries.len() {
             let e = &self.entries[at];
             if e.order >= floor || e.kept != Kept::Log {
@@ -190,7 +196,7 @@ impl History {
         }
     }
 
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.entries.iter_mut().for_each(|e| e.kept = Kept::Gone);
         self.epoch += 1;
         self.order += 1;
@@ -198,13 +204,13 @@ impl History {
         (self.head, self.unproven_to, self.lost_to) = (0, 0, 0);
     }
 
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let kept = self.entries.iter().filter(|e| e.kept != Kept::Gone);
         kept.map(|e| e.bytes).sum()
     }
 
     /// Whether something that a name covers, after a position, cannot be had or is not known.
-    pub fn has_hole_after(&self, name: &str, seq: u64) -> bool {
+    pub(crate) fn has_hole_after(&self, name: &str, seq: u64) -> bool {
         let unknown =
             |e: &Entry| e.kept == Kept::Gone || e.what == What::Snapshot && e.seq > seq + 1;
         let after = |e: &&Entry| e.seq > seq || e.what == What::Snapshot;
@@ -214,7 +220,7 @@ impl History {
     }
 
     /// Whether a position is proven to be followed by nothing that is missing.
-    pub fn is_proven(&self, name: &str, seq: u64) -> bool {
+    pub(crate) fn is_proven(&self, name: &str, seq: u64) -> bool {
         let anchor = |e: &Entry| e.what == What::Snapshot && e.seq == seq && e.channel == name;
         !self.has_hole_after(name, seq)
             && seq >= self.lost_to

@@ -2,9 +2,9 @@
 //! for and was sent, and whether that is what `docs/PROTOCOL.md` promises. It shares no logic with
 //! the shard: frames are made and read here, and every rule is stated over the full history.
 
-pub mod client;
-pub mod frames;
-pub mod history;
-pub mod judge;
-pub mod ops;
-pub mod world;
+pub(crate) mod client;
+pub(crate) mod frames;
+pub(crate) mod history;
+pub(crate) mod judge;
+pub(crate) mod ops;
+pub(crate) mod world;

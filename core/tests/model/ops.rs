@@ -4,7 +4,7 @@ use odin_core::config::Config;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
-pub enum Op {
+pub(crate) enum Op {
     Open,
     Subscribe {
         who: u8,
@@ -76,7 +76,7 @@ pub enum Op {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Resume {
+pub(crate) enum Resume {
     No,
     /// From a position that a client really had.
     Real(u8),
@@ -86,10 +86,10 @@ pub enum Resume {
 
 /// How a run begins.
 #[derive(Clone, Debug)]
-pub struct Setup {
-    pub config: Config,
-    pub durable: bool,
-    pub ready: bool,
+pub(crate) struct Setup {
+    pub(crate) config: Config,
+    pub(crate) durable: bool,
+    pub(crate) ready: bool,
 }
 
 fn resume() -> impl Strategy<Value = Resume> {
@@ -116,7 +116,7 @@ fn subscribe() -> impl Strategy<Value = Op> {
     )
 }
 
-pub fn op() -> impl Strategy<Value = Op> {
+pub(crate) fn op() -> impl Strategy<Value = Op> {
     let who = || 0..8u8;
     let few = || prop_oneof![3 => Just(0u8), 1 => 0..5u8];
     prop_oneof![
@@ -147,7 +147,7 @@ pub fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-pub fn setup() -> impl Strategy<Value = Setup> {
+pub(crate) fn setup() -> impl Strategy<Value = Setup> {
     let bytes = prop_oneof![3 => Just(1 << 20), 1 => 0..600usize];
     (3..20u32, bytes, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
         |(log_messages, last_value_bytes, durable, ready, hold)| {

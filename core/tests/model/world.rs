@@ -29,7 +29,7 @@ struct Saved {
     seq: u64,
 }
 
-pub struct World {
+pub(crate) struct World {
     shard: Shard,
     config: Config,
     now: Instant,
@@ -45,7 +45,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(setup: &Setup) -> Self {
+    pub(crate) fn new(setup: &Setup) -> Self {
         let config = setup.config;
         let log_messages = config.log_messages as usize;
         let mut world = Self {
@@ -68,7 +68,7 @@ impl World {
         world
     }
 
-    pub fn step(&mut self, op: &Op) {
+    pub(crate) fn step(&mut self, op: &Op) {
         self.now = self.now + Duration::from_micros(10);
         match op {
             Op::Open => self.open(),
@@ -163,7 +163,7 @@ impl World {
     }
 
     /// Heals everything, and requires that every client has all that it is owed.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         if !self.history.ready {
             self.ready(0, false);
         }
@@ -553,7 +553,12 @@ impl World {
     }
 
     fn sweep(&mut self, count: usize) {
-        for _ in 0..count {
+        for turn in 0..count {
+            assert!(
+                turn < 5_000,
+                "a connection is ready again and again: {:?}",
+                self.clients
+            );
             let Some(conn) = self.shard.poll_ready() else {
                 self.assert_whole();
                 return;
