@@ -236,19 +236,20 @@ impl Shard {
     ) -> Start {
         let channel = self.catalog.channel(ix);
         let mut start = self.live(channel.last_seq);
-        let mut wants_value = asked.snapshot;
         if let Some((resume, position)) = wish {
             let outcome = self.prove_channel(ix, resume, position);
             if asked.mode == Mode::Latest && self.source.ready {
                 let same = outcome.is_ok() || self.source.epoch.as_deref() == Some(&*resume.epoch);
-                let newer = !same || channel.last_seq > position.seq;
                 start.resumed = Some(Ok(()));
-                start.position = if same {
-                    Some(position.seq)
-                } else {
-                    start.position
-                };
-                wants_value = newer;
+                if same {
+                    start.position = Some(position.seq);
+                }
+                start.seq = if same { position.seq } else { 0 };
+                if channel.last_seq > start.seq {
+                    // Where the newest is gone, the cursor stands before a hole and says so.
+                    start.next = channel.newest().unwrap_or(channel.log.dropped_to);
+                }
+                return start;
             } else {
                 match outcome {
                     Ok(()) => {
@@ -280,7 +281,9 @@ impl Shard {
                 }
             }
         }
-        if wants_value && let Some(last) = self.store.get(channel.last) {
+        if asked.snapshot
+            && let Some(last) = self.store.get(channel.last)
+        {
             start.next = channel.last;
             start.seq = last.seq.saturating_sub(1);
             if start.resumed.is_none() || matches!(start.resumed, Some(Err(_))) {
