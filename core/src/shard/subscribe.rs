@@ -274,6 +274,7 @@ impl Shard {
                         if reason == UnrecoveredReason::TooOld && asked.on_lost == OnLost::Continue
                         {
                             (start.seq, start.position) = (position.seq, Some(position.seq));
+                            start.next = self.source.begin;
                             start.owes_lost = true;
                             return start;
                         }
@@ -332,6 +333,7 @@ impl Shard {
                     }));
                     if reason == UnrecoveredReason::TooOld && asked.on_lost == OnLost::Continue {
                         (start.seq, start.position) = (position.seq, Some(position.seq));
+                        start.next = self.source.begin;
                         start.owes_lost = true;
                         return start;
                     }
