@@ -66,7 +66,6 @@ impl Shard {
             .to
             .unwrap_or(u64::MAX)
             .min(cursor.seq.min(self.source.head_seq));
-        let kept_after = self.catalog.channel(ix).log.dropped_seq;
         let replay = Replay {
             id: id.cloned(),
             sub,
@@ -77,7 +76,7 @@ impl Shard {
             from: asked.from,
             to,
             sent: 0,
-            incomplete: asked.from <= to && asked.from <= self.kept_after(kept_after),
+            incomplete: asked.from <= to && !self.has_all_after(ix, asked.from - 1),
             void: false,
         };
         self.stats.replay_requests += 1;

@@ -483,6 +483,8 @@ impl World {
             return;
         }
         let sub = client.subs.iter().find(|sub| covers(sub.name, channel));
+        // What it had before a reset that is on its way counts no more.
+        let sub = sub.filter(|_| client.resets_owed.is_empty());
         let had = sub.map_or(0, |sub| sub.newest_live);
         let to = to.unwrap_or(u64::MAX);
         let replay = Replay {
