@@ -307,6 +307,11 @@ impl Shard {
                 let same = self.source.epoch.as_deref() == Some(&*resume.epoch);
                 start.seq = if same { position.seq } else { 0 };
                 start.next = self.store.first_after(start.seq);
+                let (gone, gone_seq) = self.store.value_dropped_to;
+                if gone_seq > start.seq {
+                    // The newest of some channel may be gone: the cursor stands before that hole.
+                    start.next = start.next.min(gone);
+                }
                 start.position = if same {
                     Some(position.seq)
                 } else {
