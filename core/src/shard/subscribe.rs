@@ -241,14 +241,23 @@ impl Shard {
             let outcome = self.prove_channel(ix, resume, position);
             if asked.mode == Mode::Latest && self.source.ready {
                 let same = outcome.is_ok() || self.source.epoch.as_deref() == Some(&*resume.epoch);
-                let newer = !same || channel.last_seq > position.seq;
                 start.resumed = Some(Ok(()));
-                start.position = if same {
-                    Some(position.seq)
-                } else {
-                    start.position
-                };
-                wants_value = newer;
+                if same {
+                    start.position = Some(position.seq);
+                    start.seq = position.seq;
+                    if channel.last_seq > position.seq {
+                        // Where not even the newest is kept the cursor stands before that hole.
+                        start.next = match channel.newest() {
+                            Some(_) => {
+                                self.store
+                                    .first_of_channel_after(&self.catalog, ix, position.seq)
+                            }
+                            None => self.source.begin,
+                        };
+                    }
+                    return start;
+                }
+                wants_value = true;
             } else {
                 match outcome {
                     Ok(()) => {
@@ -283,9 +292,7 @@ impl Shard {
         if wants_value && let Some(last) = self.store.get(channel.last) {
             start.next = channel.last;
             start.seq = last.seq.saturating_sub(1);
-            if start.resumed.is_none() || matches!(start.resumed, Some(Err(_))) {
-                start.position = last.prev;
-            }
+            start.position = last.prev;
         }
         start
     }
@@ -303,11 +310,12 @@ impl Shard {
                 let same = self.source.epoch.as_deref() == Some(&*resume.epoch);
                 start.seq = if same { position.seq } else { 0 };
                 start.next = self.store.first_after(start.seq);
-                start.position = if same {
-                    Some(position.seq)
-                } else {
-                    start.position
-                };
+                let (dropped, dropped_seq) = self.store.value_dropped_to;
+                if dropped_seq > start.seq {
+                    start.next = start.next.min(dropped);
+                }
+                // Of another number line the client has nothing, so its messages begin at 0.
+                start.position = Some(start.seq);
                 start.resumed = Some(Ok(()));
                 return start;
             }
