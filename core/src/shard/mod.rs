@@ -362,7 +362,7 @@ impl Shard {
                 && session.notices_passed < self.notices_total
             || extra.is_some_and(|extra| {
                 extra.reset.is_some()
-                    || !extra.replays.is_empty()
+                    || !session.gated() && !extra.replays.is_empty()
                     || extra
                         .closing
                         .as_ref()
