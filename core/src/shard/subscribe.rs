@@ -241,10 +241,8 @@ impl Shard {
             if asked.mode == Mode::Latest && self.source.ready {
                 let same = outcome.is_ok() || self.source.epoch.as_deref() == Some(&*resume.epoch);
                 start.resumed = Some(Ok(()));
-                if same {
-                    start.position = Some(position.seq);
-                }
                 start.seq = if same { position.seq } else { 0 };
+                start.position = Some(start.seq);
                 if channel.last_seq > start.seq {
                     // Where the newest is gone, the cursor stands before a hole and says so.
                     start.next = channel.newest().unwrap_or(channel.log.dropped_to);
@@ -312,11 +310,7 @@ impl Shard {
                     // The newest of some channel may be gone: the cursor stands before that hole.
                     start.next = start.next.min(gone);
                 }
-                start.position = if same {
-                    Some(position.seq)
-                } else {
-                    start.position
-                };
+                start.position = Some(start.seq);
                 start.resumed = Some(Ok(()));
                 return start;
             }

@@ -360,13 +360,9 @@ fn begin(a: Accepted) -> Sub {
     let wish = options.wishes.get(a.name);
     let recovered = a.resumed == Some(Ok(()));
     let continued = a.resumed == Some(Err("too_old")) && options.keep_on && !options.latest;
-    // Values at or before the position: of a pattern's snapshot, of a name's whose predecessor is
-    // not known, and in latest mode where the client's own value is of another number line.
-    let values = if recovered && options.latest {
-        wish.is_some_and(|wish| Some(&wish.epoch) != a.epoch.map(epoch_name).as_ref())
-    } else {
-        options.snapshot && !recovered && !continued && (wild || a.position.is_none())
-    };
+    // Values at or before the position: of a pattern's snapshot, and of a name's whose predecessor
+    // is not known.
+    let values = options.snapshot && !recovered && !continued && (wild || a.position.is_none());
     let values = values && a.epoch.is_some();
     let start = a.epoch.map(|_| a.position.unwrap_or(a.head));
     let snapshot_of_pattern = values && wild;

@@ -483,8 +483,11 @@ impl World {
             return;
         }
         let sub = client.subs.iter().find(|sub| covers(sub.name, channel));
-        // What it had before a reset that is on its way counts no more.
-        let sub = sub.filter(|_| client.resets_owed.is_empty());
+        // What it had before a reset or an unsubscribe that is on its way counts no more.
+        let changes =
+            |r: &(u64, Request)| matches!(r.1, Request::Subscribe(..) | Request::Unsubscribe(..));
+        let settled = client.resets_owed.is_empty() && !client.requests.iter().any(changes);
+        let sub = sub.filter(|_| settled);
         let had = sub.map_or(0, |sub| sub.newest_live);
         let to = to.unwrap_or(u64::MAX);
         let replay = Replay {
@@ -771,8 +774,9 @@ fn accept_name(history: &History, options: &Subscribe, name: &'static str) -> Ac
             Err("too_old")
         };
         has_start = outcome.is_ok() || outcome == Err("too_old") && options.keep_on;
-        if has_start && same {
-            position = Some(wish.seq);
+        if has_start {
+            // In latest mode a position of another number line is none: the newest is newer.
+            position = Some(if same { wish.seq } else { 0 });
         }
         resumed = Some(outcome);
     }
