@@ -306,9 +306,10 @@ impl Shard {
                 start.seq = if same { position.seq } else { 0 };
                 start.next = self.store.first_after(start.seq);
                 let (gone, gone_seq) = self.store.value_dropped_to;
-                if gone_seq > start.seq {
+                let log = &self.catalog.pattern(ix).log;
+                if gone_seq.min(log.dropped_seq) > start.seq {
                     // The newest of some channel may be gone: the cursor stands before that hole.
-                    start.next = start.next.min(gone);
+                    start.next = start.next.min(gone).min(log.dropped_to);
                 }
                 start.position = Some(start.seq);
                 start.resumed = Some(Ok(()));
