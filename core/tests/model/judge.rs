@@ -171,6 +171,11 @@ impl Client {
         if seq <= sub.last && replayed(history, &mut self.replays, entry) {
             return;
         }
+        let passed = self
+            .notices
+            .front()
+            .filter(|(order, _)| *order < entry.order);
+        assert_eq!(passed, None, "{text} comes before a notice");
         live(history, sub, entry);
     }
 
@@ -217,7 +222,11 @@ impl Client {
             !self.subs.is_empty(),
             "a notice about no subscription: {text}"
         );
-        if self.notices.front().is_some_and(|notice| notice == text) {
+        if self
+            .notices
+            .front()
+            .is_some_and(|(_, notice)| notice == text)
+        {
             self.notices.pop_front();
         } else {
             let at = self

@@ -456,7 +456,9 @@ impl World {
                 replay.ended = true;
             }
             if client.names.is_empty() {
-                client.notices_optional.extend(client.notices.drain(..));
+                client
+                    .notices_optional
+                    .extend(client.notices.drain(..).map(|n| n.1));
             }
         }
     }
@@ -669,7 +671,7 @@ impl World {
             .iter_mut()
             .filter(|c| !c.gated && !c.names.is_empty())
         {
-            client.notices.push_back(text.clone());
+            client.notices.push_back((order.0, text.clone()));
         }
         let frame = frames::text(&text).into();
         let reason = LostReason::Discarded;
@@ -688,7 +690,9 @@ impl World {
         let epoch = epoch_name(self.history.epoch);
         let frame = reset_frame(&epoch, "stream_recreated");
         for client in &mut self.clients {
-            client.notices_optional.extend(client.notices.drain(..));
+            client
+                .notices_optional
+                .extend(client.notices.drain(..).map(|n| n.1));
             client
                 .replays
                 .iter_mut()
