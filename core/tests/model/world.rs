@@ -468,7 +468,7 @@ impl World {
         let client = &self.clients[at];
         // Mostly of a channel that is covered.
         let mut channel = CHANNELS[usize::from(channel) % CHANNELS.len()];
-        if let Some(name) = client.names.first().filter(|_| from % 4 > 0)
+        if let Some(name) = client.names.first().filter(|_| !from.is_multiple_of(4))
             && !covers(name, channel)
         {
             channel = CHANNELS.into_iter().find(|c| covers(name, c)).unwrap();
