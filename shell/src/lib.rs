@@ -2,10 +2,11 @@
 #![forbid(unsafe_code)]
 
 pub mod cgroup;
-pub mod connection;
-pub mod driver;
+mod connection;
+pub mod drain;
+mod driver;
 pub mod health;
-pub mod http;
+mod http;
 pub mod listener;
 pub mod logging;
 pub mod metrics;

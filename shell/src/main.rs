@@ -1,4 +1,83 @@
-//! The `odin-ws` binary.
+//! The `odin-ws` binary: settings, signals and exit codes around [`odin_shell::server`].
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+use odin_shell::drain::Signals;
+use odin_shell::server::{self, RunningServer};
+use odin_shell::settings::{Loaded, Settings, exit};
+use odin_shell::{listener, logging};
+
+fn main() -> ExitCode {
+    let settings = match Settings::load(std::env::args_os(), std::env::vars_os()) {
+        Ok(Loaded::Run(settings)) => *settings,
+        Ok(Loaded::Print(text)) => {
+            say(&text);
+            return ExitCode::from(exit::OK);
+        }
+        Err(error) => {
+            eprintln!("odin-ws: {error}");
+            return ExitCode::from(exit::SETTINGS);
+        }
+    };
+    match run(settings) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("odin-ws: {error}");
+            ExitCode::from(exit::FAILED)
+        }
+    }
+}
+
+/// Runs the server and gives the exit code.
+fn run(settings: Settings) -> Result<u8, Box<dyn std::error::Error>> {
+    logging::init(&settings)?;
+    let fd_limit = listener::raise_fd_limit();
+    // The shards have threads of their own; here are the acceptor, the source and the sampler.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("odin-main")
+        .enable_all()
+        .build()?;
+    let code = runtime.block_on(async {
+        let signals = Signals::new()?;
+        let listen = settings.listen;
+        let server = server::from_settings(settings, fd_limit)
+            .await
+            .map_err(|error| format!("cannot serve on {listen}: {error}"))?;
+        let addr = server.local_addr();
+        say(&format!(
+            "odin-ws {} listening on ws://{addr}/ws (health: http://{addr}/health)\n",
+            env!("CARGO_PKG_VERSION"),
+        ));
+        Ok::<_, Box<dyn std::error::Error>>(until_signalled(server, signals).await)
+    });
+    // What is still under way belongs to connections that are gone.
+    runtime.shutdown_background();
+    code
+}
+
+/// The first signal drains, a second one ends at once.
+async fn until_signalled(mut server: RunningServer, mut signals: Signals) -> u8 {
+    tokio::select! {
+        biased;
+        () = signals.next() => {}
+        () = server.failed() => {
+            server.stop().await;
+            return exit::FAILED;
+        }
+    }
+    tokio::select! {
+        biased;
+        () = signals.next() => exit::INTERRUPTED,
+        () = server.drain() => exit::OK,
+    }
+}
+
+/// Prints to standard output. Whoever started the server may have closed it, which is no reason not
+/// to serve.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

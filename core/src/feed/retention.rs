@@ -52,10 +52,12 @@ impl Retention {
             return None;
         }
         let target = self.bytes_max - self.bytes_max / BATCH_SHARE;
+        let before = self.entries.len();
         while self.bytes > target && self.entries.len() > 1 {
             self.pop();
         }
-        self.entries.front().map(|first| first.order)
+        let first = self.entries.front()?;
+        (self.entries.len() < before).then_some(first.order)
     }
 
     /// Lets go what is too old; the new floor, if anything was.

@@ -24,6 +24,9 @@ use crate::wire::{event, frame};
 /// flushed and to shake hands.
 const DRAIN_SPREAD_PERCENT: u64 = 80;
 
+/// How long the socket of a client that broke the protocol stays after that.
+const VIOLATION_LINGER: Duration = Duration::from_secs(1);
+
 impl Shard {
     pub(super) fn insert_session(&mut self, now: Instant) -> ConnId {
         let ping_at = after(now, self.config.ping_interval).unwrap_or(now);
@@ -78,6 +81,11 @@ impl Shard {
         if self.session(conn).is_some() {
             let index = u32::try_from(conn.index()).unwrap_or(u32::MAX);
             self.close(index, now, reason);
+            // What still comes from this client cannot be read, its close frame neither. The socket
+            // stays for a moment, so that ours is not overtaken by a reset for unread bytes.
+            if let Some(closing) = self.at(index).closing_mut() {
+                closing.by = closing.by.min(now + VIOLATION_LINGER);
+            }
             self.file(index);
             self.check(conn);
         }

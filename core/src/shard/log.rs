@@ -84,8 +84,8 @@ pub(crate) struct Store {
     messages_max: usize,
     /// Last values given up because of `held_bytes_max`.
     pub(crate) values_dropped: u64,
-    /// The newest of them, or of the `lost` in their place: its place and its seq. A cursor that passes over what is superseded may
-    /// have missed it.
+    /// The newest of them, or of the `lost` in their place: its place and its seq. A cursor that
+    /// passes over what is superseded may have missed it.
     pub(crate) value_dropped_to: (Order, u64),
 }
 
@@ -223,6 +223,7 @@ impl Store {
     ) {
         let order = publication.order;
         if publication.kind == Kind::Snapshot {
+            self.release_held(catalog, ix);
             self.skip(order, publication.seq);
             catalog.note_last(ix, publication);
             // What came before the snapshot is unknown, so it counts as dropped; the places do not,

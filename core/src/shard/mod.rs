@@ -3,11 +3,13 @@
 //! This file holds what every room works on (the [`Shard`] itself, its lists of ready connections)
 //! and the calls from outside, which it hands to the room that decides:
 //!
-//! - [`lifecycle`]: opening, closing, deadlines, drain;
-//! - [`requests`], [`subscribe`], [`replay`]: what clients ask for;
-//! - [`feed_events`]: what the Feed says;
-//! - [`transmit`], [`gather`], [`settle`]: what is written next, and what follows from what was.
+//! - `api`: what goes in and what comes out;
+//! - `lifecycle`: opening, closing, deadlines, drain;
+//! - `requests`, `subscribe`, `resume`, `replay`: what clients ask for;
+//! - `feed_events`: what the Feed says;
+//! - `transmit`, `gather`, `settle`: what is written next, and what follows from what was.
 
+mod api;
 mod catalog;
 mod feed_events;
 mod gather;
@@ -17,6 +19,7 @@ mod lifecycle;
 mod log;
 mod replay;
 mod requests;
+mod resume;
 mod session;
 mod settle;
 mod slab;
@@ -30,6 +33,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+pub use self::api::{Input, Message, Output, Transmit};
 use self::catalog::Catalog;
 use self::log::Store;
 use self::session::{Purpose, Session, State};
@@ -37,94 +41,11 @@ use self::slab::Slab;
 use self::subscription::{SubIx, Subscription, Topic};
 use self::transmit::Taken;
 use crate::config::Config;
-use crate::event::{Event, Lost};
+use crate::event::Lost;
 use crate::id::{ConnId, Order};
 use crate::limiter::Rate;
-use crate::reason::CloseReason;
 use crate::stats::{Lag, Stats};
 use crate::time::Instant;
-
-/// What happened to a shard or to one of its connections.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Input<'a> {
-    /// A whole message arrived from a client.
-    Message {
-        /// Where from.
-        conn: ConnId,
-        /// What it is.
-        message: Message<'a>,
-    },
-    /// A client broke the rules of WebSocket or of size before a message was whole.
-    Violation {
-        /// Who.
-        conn: ConnId,
-        /// How: one of the reasons that are the client's fault.
-        reason: CloseReason,
-    },
-    /// The socket took this many bytes of the last [`Shard::transmit`] of this connection. Less
-    /// than the batch held means that the socket is full.
-    Written {
-        /// Whose socket.
-        conn: ConnId,
-        /// Bytes taken.
-        bytes: usize,
-    },
-    /// A socket that was full can take bytes again.
-    Writable {
-        /// Whose socket.
-        conn: ConnId,
-    },
-    /// The socket is gone; the shell has dropped it and gives up the id.
-    Closed {
-        /// Whose socket.
-        conn: ConnId,
-        /// Why, where the core did not ask for it: `Client` (end of stream) or `Transport`.
-        reason: CloseReason,
-    },
-    /// The Feed says.
-    Event(Event),
-    /// Every connection is to be told to go, and closed, before the deadline.
-    Drain {
-        /// When the last must be closed.
-        deadline: Instant,
-    },
-}
-
-/// A whole message from a client (RFC 6455 5.2: a data message, or a control frame).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Message<'a> {
-    /// A text message.
-    Text(&'a str),
-    /// A binary message of so many bytes.
-    Binary(usize),
-    /// A ping with its application data (125 bytes at most).
-    Ping(&'a [u8]),
-    /// A pong.
-    Pong,
-    /// A close frame with its code, if it had one.
-    Close(Option<u16>),
-}
-
-/// What the shell is to do, beside writing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Output {
-    /// Drop this socket, whether all was written or not, then say [`Input::Closed`].
-    Close {
-        /// Which.
-        conn: ConnId,
-        /// Why.
-        reason: CloseReason,
-    },
-}
-
-/// What [`Shard::transmit`] gathered. The slices themselves stay in the shard: [`Shard::slices`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Transmit {
-    /// Bytes to write; 0: there is nothing, and no [`Input::Written`] is to follow.
-    pub bytes: usize,
-    /// How many slices; at most [`Shard::SLICES_MAX`].
-    pub slices: usize,
-}
 
 /// What a shard knows of the source.
 #[derive(Debug)]
@@ -404,10 +325,10 @@ impl Shard {
             }
             Topic::Pattern(ix) => {
                 let pattern = self.catalog.pattern(ix);
+                // Before its start the pattern's log does not tell what there is; the arena does.
                 pattern.log.reaches(sub.next)
-                    || pattern.log.dropped_to >= sub.next
-                    // What matches before the start of the log is found by looking.
                     || sub.next < pattern.complete_from
+                    || pattern.log.dropped_to >= sub.next
                     || sub.snapshot && sub.next < sub.since
             }
         }

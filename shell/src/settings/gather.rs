@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::kind::Kind;
 use super::table::{Spec, TABLE};
+use super::value::MASK;
 use super::{SettingsError, VERSION};
 
 /// The variable that names the file.
@@ -77,6 +78,12 @@ impl Gathered {
             }
         };
         value.ok_or_else(|| {
+            if K::SECRET && text.contains(MASK) {
+                let message = format!(
+                    "{name}: {MASK} (from {origin}) is what --print-config shows instead of a secret; give the secret"
+                );
+                return SettingsError::new(&[name], message);
+            }
             let shown = if K::SECRET {
                 "the value".to_owned()
             } else {

@@ -42,10 +42,10 @@ pub mod exit {
 
 /// What stands below the list of flags in `--help`.
 const AFTER_HELP: &str = "\
-A setting comes from its flag, else its environment variable, else the TOML file (key: the flag's name
+A setting comes from its flag, else its environment variable, else the TOML file (key: the flag's name \
 with underscores), else its default. Durations are written like 25s, 5m or 1m30s, sizes like 64KiB.
 
-Exit codes: 0 ended as told (a drain is over), 1 failed to start or to go on (port in use), 2 a setting
+Exit codes: 0 ended as told (a drain is over), 1 failed to start or to go on (port in use), 2 a setting \
 is wrong, 3 a second signal ended the drain.";
 
 /// Memory that is not counted for connections when their number is `auto`: code, channels, buffers.

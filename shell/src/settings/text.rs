@@ -17,9 +17,7 @@ impl Kind for Token {
     const SECRET: bool = true;
 
     fn accepts(&self) -> String {
-        format!(
-            "a secret of visible ASCII characters ({MASK} is what --print-config shows instead of one)"
-        )
+        "a secret of visible ASCII characters".to_owned()
     }
 
     fn parse(&self, text: &str) -> Option<Secret> {
@@ -42,7 +40,7 @@ impl Kind for Servers {
     const SECRET: bool = true;
 
     fn accepts(&self) -> String {
-        format!("nats://host:port or tls://host:port, several separated by commas, without {MASK}")
+        "nats://host:port or tls://host:port, or several of them separated by commas".to_owned()
     }
 
     fn parse(&self, text: &str) -> Option<NatsUrl> {

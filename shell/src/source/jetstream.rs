@@ -46,7 +46,7 @@ pub struct JetStream {
 /// What a command led to.
 enum Done {
     Info(StreamInfo),
-    Opened { pull: Pull, pending: u64 },
+    Opened { pull: Box<Pull>, pending: u64 },
     Failed,
 }
 
@@ -149,7 +149,7 @@ impl JetStream {
         match done {
             Done::Info(info) => UpstreamEvent::Info(info),
             Done::Opened { pull, pending } => {
-                self.pull = Some(pull);
+                self.pull = Some(*pull);
                 UpstreamEvent::ConsumerOpened { pending }
             }
             Done::Failed => UpstreamEvent::Failed,
@@ -286,7 +286,7 @@ async fn open_consumer(
         let info = consumer.cached_info();
         let pull = Pull::new(&context.client(), &options.stream, &info.name).await?;
         Some(Done::Opened {
-            pull,
+            pull: Box::new(pull),
             pending: info.num_pending,
         })
     };

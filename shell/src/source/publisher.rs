@@ -124,6 +124,14 @@ impl Publisher {
         }
     }
 
+    /// Whether the embedded source has ended. The others outlive every outage.
+    pub(super) fn is_closed(&self) -> bool {
+        match &self.route {
+            Route::Embedded(requests) => requests.is_closed(),
+            Route::Nats { .. } | Route::JetStream { .. } => false,
+        }
+    }
+
     /// Publishes one message. Embedded: returns when the message has its place. Core NATS: when it was
     /// written to the connection. JetStream: when the stream has stored it.
     ///

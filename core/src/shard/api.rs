@@ -1,0 +1,90 @@
+//! What goes into a shard and what comes out of it.
+
+#[cfg(doc)]
+use super::Shard;
+use crate::event::Event;
+use crate::id::ConnId;
+use crate::reason::CloseReason;
+use crate::time::Instant;
+
+/// What happened to a shard or to one of its connections.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Input<'a> {
+    /// A whole message arrived from a client.
+    Message {
+        /// Where from.
+        conn: ConnId,
+        /// What it is.
+        message: Message<'a>,
+    },
+    /// A client broke the rules of WebSocket or of size before a message was whole.
+    Violation {
+        /// Who.
+        conn: ConnId,
+        /// How: one of the reasons that are the client's fault.
+        reason: CloseReason,
+    },
+    /// The socket took this many bytes of the last [`Shard::transmit`] of this connection. Less
+    /// than the batch held means that the socket is full.
+    Written {
+        /// Whose socket.
+        conn: ConnId,
+        /// Bytes taken.
+        bytes: usize,
+    },
+    /// A socket that was full can take bytes again.
+    Writable {
+        /// Whose socket.
+        conn: ConnId,
+    },
+    /// The socket is gone; the shell has dropped it and gives up the id.
+    Closed {
+        /// Whose socket.
+        conn: ConnId,
+        /// Why, where the core did not ask for it: `Client` (end of stream) or `Transport`.
+        reason: CloseReason,
+    },
+    /// The Feed says.
+    Event(Event),
+    /// Every connection is to be told to go, and closed, before the deadline.
+    Drain {
+        /// When the last must be closed.
+        deadline: Instant,
+    },
+}
+
+/// A whole message from a client (RFC 6455 5.2: a data message, or a control frame).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Message<'a> {
+    /// A text message.
+    Text(&'a str),
+    /// A binary message of so many bytes.
+    Binary(usize),
+    /// A ping with its application data (125 bytes at most).
+    Ping(&'a [u8]),
+    /// A pong.
+    Pong,
+    /// A close frame with its code, if it had one.
+    Close(Option<u16>),
+}
+
+/// What the shell is to do, beside writing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Drop this socket, whether all was written or not, then say [`Input::Closed`].
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// Why.
+        reason: CloseReason,
+    },
+}
+
+/// What [`Shard::transmit`] gathered. The slices themselves stay in the shard: [`Shard::slices`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Transmit {
+    /// Bytes to write; 0: there is nothing, and no [`Input::Written`] is to follow.
+    pub bytes: usize,
+    /// How many slices; at most [`Shard::SLICES_MAX`].
+    pub slices: usize,
+}

@@ -1,0 +1,418 @@
+//! Whatever a stream goes through, each channel's chain is whole, or a notice says what is not.
+//!
+//! A deliberately simple stream stands behind the Feed: a list of messages that publishes, discards
+//! its oldest, is made again or rolled back, and whose consumer is cut at any moment.
+
+use std::collections::BTreeMap;
+
+use odin_core::config::FeedConfig;
+use odin_core::event::{Event, Kind};
+use odin_core::feed::{Command, DeliverPolicy, Delivered, Feed, Input, Output, Source, StreamInfo};
+use odin_core::time::Instant;
+use proptest::prelude::*;
+
+use crate::driver::PAYLOAD;
+
+const NANOS_PER_MILLI: u64 = 1_000_000;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Publish(u8),
+    Deliver(u8),
+    Discard(u8),
+    Disconnect,
+    Fail,
+    SkipOne,
+    Recreate,
+    /// To so many messages, and then so many others are published.
+    RollBack(u8, u8),
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Stored {
+    seq: u64,
+    time: u64,
+    channel: u8,
+}
+
+#[derive(Default)]
+struct Stream {
+    created: u64,
+    clock: u64,
+    last_seq: u64,
+    kept: Vec<Stored>,
+    /// Everything that was ever stored on this number line, by what a reader could have seen.
+    all: Vec<Stored>,
+}
+
+impl Stream {
+    fn publish(&mut self, channel: u8) {
+        self.clock += NANOS_PER_MILLI;
+        self.last_seq += 1;
+        let stored = Stored {
+            seq: self.last_seq,
+            time: self.clock,
+            channel,
+        };
+        self.kept.push(stored);
+        self.all.push(stored);
+    }
+
+    fn info(&self) -> StreamInfo {
+        StreamInfo {
+            created: self.created,
+            first_seq: self
+                .kept
+                .first()
+                .map_or(self.last_seq + 1, |first| first.seq),
+            last_seq: self.last_seq,
+            num_deleted: 0,
+            covers_all: true,
+        }
+    }
+
+    /// Back to its first `keep` messages, and on from there with others.
+    fn roll_back(&mut self, keep: u64) {
+        self.all.retain(|m| m.seq <= keep);
+        self.kept.retain(|m| m.seq <= keep);
+        self.last_seq = self.last_seq.min(keep);
+    }
+}
+
+/// A consumer: what it delivers next.
+#[derive(Default)]
+struct Consumer {
+    snapshot: Vec<u64>,
+    next_seq: u64,
+    place: u64,
+    fetching: bool,
+}
+
+struct World {
+    stream: Stream,
+    consumer: Consumer,
+    feed: Feed,
+    now: Instant,
+    connected: bool,
+    pending_command: Option<Command>,
+    /// What a client that subscribes everything holds: per channel the last seq; `None` after a
+    /// notice that covers it.
+    chains: BTreeMap<String, Option<u64>>,
+    /// Whether a channel that is not in `chains` has an unknown past.
+    unknown: bool,
+    /// Ranges that were announced as lost.
+    lost: Vec<(u64, u64)>,
+    /// Seq and time of every message since the number line began.
+    seen: Vec<(u64, u64)>,
+    resets: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let source = Source::JetStream { stream: "S".into() };
+        let mut world = Self {
+            stream: Stream {
+                created: 1,
+                ..Stream::default()
+            },
+            consumer: Consumer::default(),
+            feed: Feed::new(FeedConfig::default(), source, "odin.", 7),
+            now: Instant::ZERO,
+            connected: false,
+            pending_command: None,
+            chains: BTreeMap::new(),
+            unknown: true,
+            lost: Vec::new(),
+            seen: Vec::new(),
+            resets: 0,
+        };
+        world.connect();
+        world
+    }
+
+    fn connect(&mut self) {
+        self.connected = true;
+        self.tell(Input::Connected);
+    }
+
+    fn tell(&mut self, input: Input<'_>) {
+        self.feed.handle(self.now, input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.feed.poll_output() {
+            match output {
+                Output::Command(command) => self.pending_command = Some(command),
+                Output::Event(event) => self.check(&event),
+            }
+        }
+    }
+
+    fn check(&mut self, event: &Event) {
+        match event {
+            Event::Published(p) => {
+                assert!(matches!(p.kind, Kind::Message | Kind::Snapshot));
+                assert!(
+                    self.seen.last().is_none_or(|last| last.0 < p.seq),
+                    "order of seq"
+                );
+                let channel = p.name.to_string();
+                match (self.chains.get(&channel), p.prev) {
+                    (Some(Some(last)), prev) => {
+                        assert_eq!(prev, Some(*last), "chain of {channel}");
+                        // A snapshot promises nothing about what lies between its messages.
+                        if !self.unknown {
+                            self.check_between(*last, p.seq, &channel);
+                        }
+                    }
+                    (Some(None), _) => {}
+                    (None, None) => assert!(self.unknown, "null after the snapshot"),
+                    (None, Some(prev)) => assert_eq!(prev, 0, "first of {channel}"),
+                }
+                self.chains.insert(channel, Some(p.seq));
+                self.seen.push((p.seq, p.ts));
+            }
+            Event::Lost(l) => {
+                assert!(
+                    self.seen.last().is_none_or(|last| last.0 < l.from),
+                    "a loss of what was seen"
+                );
+                self.lost
+                    .push((l.from, l.to.expect("a stream knows its ranges")));
+            }
+            Event::Reset(_) => {
+                self.chains.clear();
+                self.lost.clear();
+                self.seen.clear();
+                self.unknown = true;
+                self.resets += 1;
+            }
+            Event::SourceReady(_) => self.unknown = false,
+            Event::Evict { .. } => {}
+        }
+    }
+
+    /// What the stream ever stored between two neighbours of a channel was announced.
+    fn check_between(&self, last: u64, next: u64, channel: &str) {
+        for m in self
+            .stream
+            .all
+            .iter()
+            .filter(|m| last < m.seq && m.seq < next)
+        {
+            let ours = char::from(b'A' + m.channel).to_string() == channel;
+            let announced = self
+                .lost
+                .iter()
+                .any(|(from, to)| (*from..=*to).contains(&m.seq));
+            assert!(
+                !ours || announced,
+                "{channel} {} is missing silently",
+                m.seq
+            );
+        }
+    }
+
+    /// Nothing is held that is not the stream's.
+    fn check_seen(&self) {
+        for (seq, ts) in &self.seen {
+            let theirs = self.stream.all.iter().find(|m| m.seq == *seq);
+            let theirs = theirs.map(|m| m.time / NANOS_PER_MILLI);
+            assert_eq!(theirs, Some(*ts), "message {seq} is of another past");
+        }
+    }
+
+    /// Carries out the command that waits, and is cut as a real connection is.
+    fn carry_out(&mut self) {
+        if !self.connected {
+            return;
+        }
+        match self.pending_command.take() {
+            None => {}
+            Some(Command::ReadInfo) => {
+                self.consumer.fetching = false;
+                self.tell(Input::Info(self.stream.info()));
+            }
+            Some(Command::OpenConsumer(policy)) => {
+                self.consumer = Consumer::default();
+                match policy {
+                    DeliverPolicy::LastPerSubject => {
+                        let last: BTreeMap<u8, u64> = self
+                            .stream
+                            .kept
+                            .iter()
+                            .map(|m| (m.channel, m.seq))
+                            .collect();
+                        self.consumer.snapshot = last.into_values().collect();
+                        self.consumer.snapshot.sort_unstable_by(|a, b| b.cmp(a));
+                        self.consumer.next_seq = self.stream.last_seq + 1;
+                    }
+                    DeliverPolicy::ByStartSequence(seq) => self.consumer.next_seq = seq,
+                }
+                let pending = self.pending();
+                self.tell(Input::ConsumerOpened { pending });
+            }
+            Some(Command::Fetch) => self.consumer.fetching = true,
+        }
+    }
+
+    fn pending(&self) -> u64 {
+        let from = self.consumer.next_seq;
+        let live = self.stream.kept.iter().filter(|m| m.seq >= from).count();
+        (live + self.consumer.snapshot.len()) as u64
+    }
+
+    fn deliver(&mut self) {
+        if !self.connected || !self.consumer.fetching {
+            return;
+        }
+        let message = loop {
+            if let Some(seq) = self.consumer.snapshot.pop() {
+                if let Some(m) = self.stream.kept.iter().find(|m| m.seq == seq) {
+                    break *m;
+                }
+                continue;
+            }
+            let from = self.consumer.next_seq;
+            let Some(m) = self.stream.kept.iter().find(|m| m.seq >= from) else {
+                return;
+            };
+            self.consumer.next_seq = m.seq + 1;
+            break *m;
+        };
+        self.consumer.place += 1;
+        let subject = format!("odin.{}", char::from(b'A' + message.channel));
+        let pending = self.pending();
+        self.tell(Input::Delivered(Delivered {
+            stream_seq: message.seq,
+            consumer_seq: self.consumer.place,
+            pending,
+            time: message.time,
+            subject: &subject,
+            payload: PAYLOAD,
+        }));
+    }
+
+    fn apply(&mut self, step: &Step) {
+        match step {
+            Step::Publish(channel) => self.stream.publish(*channel),
+            Step::Deliver(count) => (0..*count).for_each(|_| self.deliver()),
+            Step::Discard(count) => {
+                let count = usize::from(*count).min(self.stream.kept.len());
+                self.stream.kept.drain(..count);
+            }
+            Step::Disconnect if self.connected => {
+                self.connected = false;
+                self.pending_command = None;
+                self.tell(Input::Disconnected);
+            }
+            Step::Disconnect => self.connect(),
+            Step::Fail if self.connected => {
+                self.consumer.fetching = false;
+                self.pending_command = None;
+                self.tell(Input::Failed);
+                self.wait();
+            }
+            Step::Fail => {}
+            Step::SkipOne => self.consumer.place += 1,
+            // A server that goes back restarts: no connection outlives it.
+            Step::Recreate => {
+                let clock = self.stream.clock + 1;
+                self.stream = Stream {
+                    created: clock + 1_000,
+                    clock,
+                    ..Stream::default()
+                };
+                self.restart();
+            }
+            Step::RollBack(keep, others) => {
+                self.stream.roll_back(u64::from(*keep));
+                (0..*others).for_each(|_| self.stream.publish(0));
+                self.restart();
+                // Until the overlap is seen: what is discarded before cannot be compared any more.
+                (0..4).for_each(|_| self.carry_out());
+                self.deliver();
+            }
+        }
+        self.carry_out();
+    }
+
+    fn restart(&mut self) {
+        if self.connected {
+            self.connected = false;
+            self.tell(Input::Disconnected);
+        }
+        self.consumer = Consumer::default();
+        self.pending_command = None;
+        self.connect();
+    }
+
+    fn wait(&mut self) {
+        if let Some(due) = self.feed.poll_timeout() {
+            self.now = self.now.max(due);
+            self.feed.handle_timeout(self.now);
+            self.drain();
+        }
+    }
+
+    /// Heals everything; then all that the stream has is seen or announced.
+    fn settle(&mut self) {
+        if !self.connected {
+            self.connect();
+        }
+        for _ in 0..10_000 {
+            self.carry_out();
+            let before = (self.seen.len(), self.pending_command);
+            self.deliver();
+            if before == (self.seen.len(), self.pending_command) && self.pending_command.is_none() {
+                if self.feed.is_ready() && self.consumer.fetching && self.pending() == 0 {
+                    break;
+                }
+                self.wait();
+            }
+        }
+        assert!(
+            self.feed.is_ready() && self.consumer.fetching,
+            "it never settles"
+        );
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0u8..4).prop_map(Step::Publish),
+        8 => (1u8..6).prop_map(Step::Deliver),
+        1 => (1u8..6).prop_map(Step::Discard),
+        1 => Just(Step::Disconnect),
+        1 => Just(Step::Fail),
+        1 => Just(Step::SkipOne),
+        1 => Just(Step::Recreate),
+        1 => (0u8..20, 0u8..20).prop_map(|(keep, others)| Step::RollBack(keep, others)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_chain_is_whole_or_announced(steps in proptest::collection::vec(step(), 1..120)) {
+        let mut world = World::new();
+        for step in &steps {
+            world.apply(step);
+        }
+        world.settle();
+        world.check_seen();
+        // The last message of each channel was seen, or announced.
+        let mut last = BTreeMap::new();
+        for m in &world.stream.kept {
+            last.insert(m.channel, m.seq);
+        }
+        for (channel, seq) in last {
+            let name = char::from(b'A' + channel).to_string();
+            let announced = world.lost.iter().any(|(from, to)| (*from..=*to).contains(&seq));
+            let held = world.chains.get(&name).copied().flatten();
+            prop_assert!(announced || held == Some(seq), "{name}: {held:?}, stream has {seq}");
+        }
+    }
+}

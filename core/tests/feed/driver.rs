@@ -1,0 +1,236 @@
+//! Drives a Feed and compares everything that it puts out, written as short lines:
+//!
+//! - `read`, `open last`, `open 7`, `fetch`: commands;
+//! - `#3 A 7<5`: place 3 is message 7 of channel A with prev 5 (`<null`: unknown, a snapshot);
+//! - `#3 A 7<5 lost too_large`: an entry that is a notice;
+//! - `#3 lost 5..7 discarded`: a hole of every subscription (`5..`: unknown end);
+//! - `#3 reset source_ready EPOCH`, `evict #3`, `ready EPOCH head 7 from 3 durable`.
+
+use std::time::Duration;
+
+use odin_core::config::FeedConfig;
+use odin_core::event::{Event, Kind};
+use odin_core::feed::{
+    Command, DeliverPolicy, Delivered, Feed, Input, Outcome, Output, Source, StreamInfo,
+};
+use odin_core::reason::ResetReason;
+use odin_core::time::Instant;
+use odin_core::wire::event as wire;
+
+pub(crate) const PAYLOAD: &[u8] = br#"{"n":1}"#;
+pub(crate) const CREATED: u64 = 1_700_000_000_000_000_000;
+
+pub(crate) struct Driver {
+    pub(crate) feed: Feed,
+    pub(crate) now: Instant,
+    /// The consumer's place.
+    consumer_seq: u64,
+}
+
+/// The time of the message `seq`, as the driver's stream stores it.
+pub(crate) fn time_of(seq: u64) -> u64 {
+    CREATED + seq * 1_000_000
+}
+
+/// A stream of messages `first..=last`, all of them there, none beside the filter's.
+pub(crate) fn stream(first_seq: u64, last_seq: u64) -> StreamInfo {
+    StreamInfo {
+        created: CREATED,
+        first_seq,
+        last_seq,
+        num_deleted: 0,
+        covers_all: true,
+    }
+}
+
+pub(crate) fn embedded() -> Source {
+    Source::Embedded { epoch: "e1".into() }
+}
+
+pub(crate) fn nats() -> Source {
+    Source::Nats { epoch: "n1".into() }
+}
+
+impl Driver {
+    pub(crate) fn new(source: Source, config: FeedConfig) -> Self {
+        let feed = Feed::new(config, source, "odin.", 42);
+        Self {
+            feed,
+            now: Instant::from_millis(1),
+            consumer_seq: 0,
+        }
+    }
+
+    pub(crate) fn jetstream() -> Self {
+        Self::new(
+            Source::JetStream { stream: "S".into() },
+            FeedConfig::default(),
+        )
+    }
+
+    /// A JetStream Feed that has taken messages 1 to 3 (A, B, A) of a stream that holds just these.
+    pub(crate) fn following() -> Self {
+        let mut d = Self::jetstream();
+        d.outputs(Input::Connected);
+        d.outputs(Input::Info(stream(0, 0)));
+        d.outputs(Input::ConsumerOpened { pending: 0 });
+        d.outputs(Input::Info(stream(1, 0)));
+        for (seq, subject) in [(1, "odin.A"), (2, "odin.B"), (3, "odin.A")] {
+            d.deliver(seq, subject, 0);
+        }
+        d
+    }
+
+    /// Reopens after a loss of connection, up to the point where messages flow again.
+    #[track_caller]
+    pub(crate) fn reopen(&mut self, info: StreamInfo, open: &str) {
+        self.expect(Input::Disconnected, &[]);
+        self.expect(Input::Connected, &["read"]);
+        self.expect(Input::Info(info), &[open]);
+        self.expect(Input::ConsumerOpened { pending: 1 }, &["read"]);
+        self.expect(Input::Info(info), &["fetch"]);
+    }
+
+    #[track_caller]
+    pub(crate) fn expect(&mut self, input: Input<'_>, expected: &[&str]) -> Outcome {
+        let (outcome, lines) = self.outputs(input);
+        assert_eq!(lines, expected, "after {input:?}");
+        outcome
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_timeout(&mut self, after: Duration, expected: &[&str]) {
+        self.now = self.now + after;
+        self.feed.handle_timeout(self.now);
+        assert_eq!(self.drain(), expected, "after {after:?}");
+    }
+
+    /// Expects what the next message of the consumer leads to.
+    #[track_caller]
+    pub(crate) fn expect_message(
+        &mut self,
+        seq: u64,
+        subject: &str,
+        pending: u64,
+        expected: &[&str],
+    ) {
+        assert_eq!(
+            self.deliver(seq, subject, pending).1,
+            expected,
+            "after message {seq}"
+        );
+    }
+
+    pub(crate) fn deliver(
+        &mut self,
+        seq: u64,
+        subject: &str,
+        pending: u64,
+    ) -> (Outcome, Vec<String>) {
+        self.consumer_seq += 1;
+        let message = Delivered {
+            stream_seq: seq,
+            consumer_seq: self.consumer_seq,
+            pending,
+            time: time_of(seq),
+            subject,
+            payload: PAYLOAD,
+        };
+        self.outputs(Input::Delivered(message))
+    }
+
+    /// A message of a source that stores nothing.
+    #[track_caller]
+    pub(crate) fn expect_unstored(
+        &mut self,
+        subject: &str,
+        payload: &[u8],
+        expected: &[&str],
+    ) -> Outcome {
+        let message = Delivered {
+            stream_seq: 0,
+            consumer_seq: 0,
+            pending: 0,
+            time: CREATED,
+            subject,
+            payload,
+        };
+        self.expect(Input::Delivered(message), expected)
+    }
+
+    pub(crate) fn outputs(&mut self, input: Input<'_>) -> (Outcome, Vec<String>) {
+        let outcome = self.feed.handle(self.now, input);
+        (outcome, self.drain())
+    }
+
+    fn drain(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Some(output) = self.feed.poll_output() {
+            match output {
+                Output::Command(command) => lines.push(self.command(command)),
+                Output::Event(event) => lines.push(self.event(&event)),
+            }
+        }
+        lines
+    }
+
+    fn command(&mut self, command: Command) -> String {
+        match command {
+            Command::ReadInfo => "read".into(),
+            Command::Fetch => "fetch".into(),
+            Command::OpenConsumer(policy) => {
+                self.consumer_seq = 0;
+                match policy {
+                    DeliverPolicy::LastPerSubject => "open last".into(),
+                    DeliverPolicy::ByStartSequence(seq) => format!("open {seq}"),
+                }
+            }
+        }
+    }
+
+    fn event(&self, event: &Event) -> String {
+        match event {
+            Event::Published(p) => {
+                assert_eq!(p.received, self.now);
+                let prev = p.prev.map_or("null".into(), |prev| prev.to_string());
+                let line = format!("#{} {} {}<{prev}", p.order.0, p.name, p.seq);
+                match p.kind {
+                    Kind::Message => assert!(p.prev.is_some()),
+                    Kind::Snapshot => assert_eq!(p.prev, None),
+                    Kind::Lost(reason) => {
+                        assert_eq!(
+                            p.frame,
+                            wire::lost(Some(&p.name), p.seq, Some(p.seq), reason)
+                        );
+                        return format!("{line} lost {}", reason.label());
+                    }
+                }
+                let frame = wire::message(&p.name, p.seq, p.prev, p.ts, PAYLOAD);
+                assert_eq!(p.frame, frame);
+                line
+            }
+            Event::Lost(l) => {
+                assert_eq!(l.frame, wire::lost(None, l.from, l.to, l.reason));
+                let to = l.to.map_or(String::new(), |to| to.to_string());
+                format!("#{} lost {}..{to} {}", l.order.0, l.from, l.reason.label())
+            }
+            Event::Reset(r) => {
+                assert_eq!(r.frame, wire::reset(&r.epoch, r.reason));
+                format!("#{} reset {} {}", r.order.0, r.reason.label(), r.epoch)
+            }
+            Event::Evict { floor } => format!("evict #{}", floor.0),
+            Event::SourceReady(r) => {
+                assert_eq!(self.feed.epoch(), Some(&r.epoch));
+                assert_eq!(
+                    r.reset_frame,
+                    wire::reset(&r.epoch, ResetReason::SourceReady)
+                );
+                let durable = if r.durable { " durable" } else { "" };
+                format!(
+                    "ready {} head {} from {}{durable}",
+                    r.epoch, r.head, r.observed_from
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The Feed, driven directly: one file per behaviour.
+
+mod chain;
+mod driver;
+mod following;
+mod limits;
+mod numbering;
+mod replaced;
+mod retention;
+mod snapshot;
+mod unstored;

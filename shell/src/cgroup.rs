@@ -1,1 +1,0 @@
-//! Placeholder of the contract; filled by its own change.

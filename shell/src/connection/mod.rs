@@ -1,0 +1,296 @@
+//! A WebSocket connection's own task: it reads, and it waits for a full socket to drain.
+//!
+//! Inbound frames go through tungstenite's context, which parses, unmasks, joins fragments and checks
+//! UTF-8. What it would answer (pongs, the closing handshake) is swallowed: answers are the core's.
+//! The task holds no buffer while it is idle, and writes nothing: that is the shard's loop.
+
+mod boundary;
+
+use std::future::Future;
+use std::io::{self, Read, Write};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use odin_core::id::ConnId;
+use odin_core::reason::CloseReason;
+use odin_core::shard::{Input, Message};
+use odin_core::time::Instant;
+use tokio::io::ReadBuf;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
+use tokio_tungstenite::tungstenite::{Error, Message as Frame};
+
+use crate::driver::{Local, State};
+use crate::listener::Stream;
+use crate::server::shared::{Permit, Seat, Shared};
+use boundary::Boundary;
+
+/// Reads of one poll, so that a flooding client shares the thread with the others.
+const READS_PER_POLL: usize = 4;
+
+/// The parser's read buffer: what most requests fit in, and small enough to hold per connection.
+const READ_BUFFER_BYTES: usize = 128;
+
+/// A parser that met a larger payload is replaced between messages, as it keeps the room.
+const PARSER_BYTES_MAX: u64 = 1024;
+
+/// Room for the largest control frame that the parser may want to answer with.
+const WRITE_BUFFER_BYTES: usize = 256;
+
+/// A connection's places in the counts of the server, given back when they are dropped.
+pub(crate) type Places = (Seat, Permit);
+
+/// Takes over an upgraded socket, with the bytes that the client sent after its handshake.
+pub(crate) fn start<S: Stream>(local: &Rc<Local<S>>, socket: S, early: &[u8], places: Places) {
+    let now = local.shared.clock.now();
+    let id = local.state.borrow_mut().open(now, socket);
+    let task = Connection {
+        local: Rc::clone(local),
+        id,
+        context: parser(&local.shared),
+        boundary: Boundary::default(),
+        left: early.to_vec(),
+        deaf: false,
+        _places: places,
+    };
+    tokio::task::spawn_local(task);
+    local.kick.notify_one();
+}
+
+fn parser(shared: &Shared) -> WebSocketContext {
+    let bytes_max = shared.settings.message_max_bytes;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_message_size(Some(bytes_max))
+        .max_frame_size(Some(bytes_max))
+        .accept_unmasked_frames(false);
+    WebSocketContext::new(Role::Server, Some(config))
+}
+
+struct Connection<S: Stream> {
+    local: Rc<Local<S>>,
+    id: ConnId,
+    context: WebSocketContext,
+    boundary: Boundary,
+    /// Bytes read and not yet parsed, because the core did not want to hear more.
+    left: Vec<u8>,
+    /// Nothing that still comes can have a meaning; it is read only to see the end.
+    deaf: bool,
+    _places: Places,
+}
+
+/// Why parsing stopped.
+enum Parsed {
+    /// All bytes are used.
+    Used,
+    /// The core does not want more now.
+    Paused,
+}
+
+impl<S: Stream> Future for Connection<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let now = this.local.shared.clock.now();
+        let local = Rc::clone(&this.local);
+        let mut state = local.state.borrow_mut();
+        let ended = this.advance(now, &mut state, cx);
+        drop(state);
+        local.kick.notify_one();
+        ended
+    }
+}
+
+impl<S: Stream> Connection<S> {
+    fn advance(&mut self, now: Instant, state: &mut State<S>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.wait_for_room(now, state, cx).is_err() {
+            state.gone(now, self.id, CloseReason::Transport);
+        }
+        let left = std::mem::take(&mut self.left);
+        if let Parsed::Paused = self.parse(now, state, &left) {
+            return self.still_here(state, cx);
+        }
+        for _ in 0..READS_PER_POLL {
+            let Some(socket) = state.socket(self.id, cx) else {
+                return Poll::Ready(());
+            };
+            let mut buffer = ReadBuf::new(socket.scratch);
+            let count = match Pin::new(socket.stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) => buffer.filled().len(),
+                Poll::Ready(Err(_)) => {
+                    state.gone(now, self.id, CloseReason::Transport);
+                    return Poll::Ready(());
+                }
+            };
+            if count == 0 {
+                state.gone(now, self.id, CloseReason::Client);
+                return Poll::Ready(());
+            }
+            // The buffer is lent to the parser: the core's inputs need the rest of the state.
+            let scratch = std::mem::take(&mut state.scratch);
+            let parsed = self.parse(now, state, &scratch[..count]);
+            state.scratch = scratch;
+            if let Parsed::Paused = parsed {
+                return self.still_here(state, cx);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Whether the connection still has its socket, and so a reason to be woken.
+    fn still_here(&self, state: &mut State<S>, cx: &Context<'_>) -> Poll<()> {
+        match state.socket(self.id, cx) {
+            Some(_) => Poll::Pending,
+            None => Poll::Ready(()),
+        }
+    }
+
+    /// Where the socket was full: tells the core when it is not any more.
+    fn wait_for_room(
+        &self,
+        now: Instant,
+        state: &mut State<S>,
+        cx: &mut Context<'_>,
+    ) -> io::Result<()> {
+        let Some(socket) = state.socket(self.id, cx) else {
+            return Ok(());
+        };
+        if !*socket.full {
+            return Ok(());
+        }
+        if let Poll::Ready(ready) = socket.stream.poll_write_ready(cx) {
+            ready?;
+            *socket.full = false;
+            state.input(now, Input::Writable { conn: self.id });
+        }
+        Ok(())
+    }
+
+    /// Gives the core the messages in these bytes, as long as it wants them, and keeps the rest.
+    fn parse(&mut self, now: Instant, state: &mut State<S>, bytes: &[u8]) -> Parsed {
+        let mut wire = Wire { unread: bytes };
+        while !self.deaf {
+            if !state.wants_read(self.id) {
+                self.boundary
+                    .feed(&bytes[..bytes.len() - wire.unread.len()]);
+                self.left = wire.unread.to_vec();
+                return Parsed::Paused;
+            }
+            match self.context.read(&mut wire) {
+                Ok(frame) => self.message(now, state, &frame),
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.boundary.feed(bytes);
+                    self.shrink();
+                    return Parsed::Used;
+                }
+                Err(error) => {
+                    self.deaf = true;
+                    if let Some(reason) = violation(&error) {
+                        state.input(
+                            now,
+                            Input::Violation {
+                                conn: self.id,
+                                reason,
+                            },
+                        );
+                    }
+                }
+            }
+        }
+        Parsed::Used
+    }
+
+    /// Gives up the room that a large message took, if nothing of the next is in it.
+    fn shrink(&mut self) {
+        if self.boundary.largest() > PARSER_BYTES_MAX && self.boundary.is_between_messages() {
+            self.boundary.forget();
+            self.context = parser(&self.local.shared);
+        }
+    }
+
+    fn message(&mut self, now: Instant, state: &mut State<S>, frame: &Frame) {
+        let message = match frame {
+            Frame::Text(text) => Message::Text(text),
+            Frame::Binary(bytes) => Message::Binary(bytes.len()),
+            Frame::Ping(data) => Message::Ping(data),
+            Frame::Pong(_) => Message::Pong,
+            Frame::Close(frame) => {
+                // RFC 6455 5.5.1: after a close frame nothing more is sent.
+                self.deaf = true;
+                let code = frame.as_ref().map(|frame| frame.code);
+                if code == Some(CloseCode::Protocol) {
+                    // The parser puts this code in the place of one that must not be sent.
+                    let reason = CloseReason::Protocol;
+                    state.input(
+                        now,
+                        Input::Violation {
+                            conn: self.id,
+                            reason,
+                        },
+                    );
+                }
+                Message::Close(code.map(u16::from))
+            }
+            // The parser gives raw frames only to those who write them.
+            Frame::Frame(_) => return,
+        };
+        state.input(
+            now,
+            Input::Message {
+                conn: self.id,
+                message,
+            },
+        );
+    }
+}
+
+/// A task that ends, in whatever way, leaves no socket behind.
+impl<S: Stream> Drop for Connection<S> {
+    fn drop(&mut self) {
+        if let Ok(mut state) = self.local.state.try_borrow_mut() {
+            let now = self.local.shared.clock.now();
+            state.gone(now, self.id, CloseReason::Transport);
+        }
+        self.local.kick.notify_one();
+    }
+}
+
+/// What the client broke; `None` after the end of a closing handshake.
+fn violation(error: &Error) -> Option<CloseReason> {
+    match error {
+        Error::Capacity(_) => Some(CloseReason::TooBig),
+        Error::Utf8(_) => Some(CloseReason::InvalidUtf8),
+        Error::ConnectionClosed | Error::AlreadyClosed => None,
+        _ => Some(CloseReason::Protocol),
+    }
+}
+
+/// The parser's view of the socket: it reads the bytes at hand, and what it writes is dropped.
+struct Wire<'a> {
+    unread: &'a [u8],
+}
+
+impl Read for Wire<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.unread.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.unread.read(buffer)
+    }
+}
+
+impl Write for Wire<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,276 @@
+//! The core's shard and the sockets of its connections, and what is done with them.
+
+use std::io::{ErrorKind, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Waker};
+
+use odin_core::id::ConnId;
+use odin_core::reason::CloseReason;
+use odin_core::shard::{Input, Output, Shard};
+use odin_core::time::Instant;
+
+use crate::listener::Stream;
+use crate::server::shared::Shared;
+
+/// Connections that are written to before the loop lets the tasks of its thread run.
+const FLUSH_SLICE: usize = 64;
+
+/// Bytes read from a socket at once, into a buffer that all connections of a shard share.
+const SCRATCH_BYTES: usize = 16 * 1024;
+
+/// The close frame with code 1001 (RFC 6455 5.5.1) that a stopped server leaves behind.
+const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xE9];
+
+/// A connection's socket, and what its task waits for.
+struct Entry<S> {
+    id: ConnId,
+    socket: S,
+    /// Of the connection's own task, from its first poll on.
+    waker: Option<Waker>,
+    /// The socket was full: the task waits for it to become writable.
+    full: bool,
+    /// The core did not want to read: the task waits to be woken.
+    paused: bool,
+}
+
+/// The core's shard, and the sockets of its connections.
+pub(crate) struct State<S> {
+    pub(crate) shard: Shard,
+    entries: Vec<Option<Entry<S>>>,
+    /// How many of the entries there are.
+    living: usize,
+    pub(crate) scratch: Box<[u8]>,
+    paused: Vec<ConnId>,
+}
+
+impl<S: Stream> State<S> {
+    pub(super) fn new(shard: Shard) -> Self {
+        Self {
+            shard,
+            entries: Vec::new(),
+            living: 0,
+            scratch: scratch(),
+            paused: Vec::new(),
+        }
+    }
+
+    /// Takes in a socket whose upgrade is done.
+    pub(crate) fn open(&mut self, now: Instant, socket: S) -> ConnId {
+        let id = self.shard.open(now);
+        if self.entries.len() <= id.index() {
+            self.entries.resize_with(id.index() + 1, || None);
+        }
+        self.living += 1;
+        self.entries[id.index()] = Some(Entry {
+            id,
+            socket,
+            waker: None,
+            full: false,
+            paused: false,
+        });
+        id
+    }
+
+    /// Gives the core an input and does what it then asks for, beside writing.
+    pub(crate) fn input(&mut self, now: Instant, input: Input<'_>) {
+        self.shard.handle(now, input);
+        self.outputs(now);
+    }
+
+    /// The connection's socket is gone: drops it and tells the core. Nothing, if that was done before.
+    pub(crate) fn gone(&mut self, now: Instant, conn: ConnId, reason: CloseReason) {
+        if let Some(entry) = self.take(conn) {
+            retire(entry);
+            self.input(now, Input::Closed { conn, reason });
+        }
+    }
+
+    /// The socket of a connection, if it still has one, and the buffer to read into. Notes whom to
+    /// wake for it.
+    pub(crate) fn socket(&mut self, conn: ConnId, cx: &Context<'_>) -> Option<Socket<'_, S>> {
+        let entry = find(&mut self.entries, conn)?;
+        if !entry
+            .waker
+            .as_ref()
+            .is_some_and(|w| w.will_wake(cx.waker()))
+        {
+            entry.waker = Some(cx.waker().clone());
+        }
+        if self.scratch.is_empty() {
+            // A task panicked while it had the buffer.
+            self.scratch = scratch();
+        }
+        Some(Socket {
+            stream: &mut entry.socket,
+            full: &mut entry.full,
+            scratch: &mut self.scratch,
+        })
+    }
+
+    /// Whether the core wants to read from this connection. If not, its task is woken when it does.
+    pub(crate) fn wants_read(&mut self, conn: ConnId) -> bool {
+        if self.shard.wants_read(conn) {
+            return true;
+        }
+        if let Some(entry) = find(&mut self.entries, conn)
+            && !entry.paused
+        {
+            entry.paused = true;
+            self.paused.push(conn);
+        }
+        false
+    }
+
+    fn take(&mut self, conn: ConnId) -> Option<Entry<S>> {
+        let slot = self.entries.get_mut(conn.index())?;
+        let entry = slot.take_if(|entry| entry.id == conn)?;
+        self.living -= 1;
+        Some(entry)
+    }
+
+    fn outputs(&mut self, now: Instant) {
+        while let Some(Output::Close { conn, reason }) = self.shard.poll_output() {
+            if let Some(entry) = self.take(conn) {
+                retire(entry);
+            }
+            self.shard.handle(now, Input::Closed { conn, reason });
+        }
+    }
+
+    /// Wakes the tasks of connections that the core wants to read from again.
+    pub(super) fn resume(&mut self) {
+        let (shard, entries) = (&self.shard, &mut self.entries);
+        self.paused.retain(|conn| {
+            let Some(entry) = find(entries, *conn) else {
+                return false;
+            };
+            if !entry.paused {
+                return false;
+            }
+            if !shard.wants_read(*conn) {
+                return true;
+            }
+            entry.paused = false;
+            wake(entry);
+            false
+        });
+    }
+
+    /// Does what is due.
+    pub(super) fn timers(&mut self, now: Instant) {
+        if self.shard.poll_timeout().is_some_and(|due| due <= now) {
+            self.shard.handle_timeout(now);
+            self.outputs(now);
+            self.resume();
+        }
+    }
+
+    /// Connections that have a socket.
+    pub(super) fn living(&self) -> usize {
+        self.living
+    }
+
+    /// Writes to a slice of the ready connections, and gives how many it met.
+    pub(super) fn flush(&mut self, shared: &Shared) -> usize {
+        for count in 0..FLUSH_SLICE {
+            let Some(conn) = self.shard.poll_ready() else {
+                return count;
+            };
+            self.flush_one(shared, conn);
+        }
+        FLUSH_SLICE
+    }
+
+    fn flush_one(&mut self, shared: &Shared, conn: ConnId) {
+        let now = shared.clock.now();
+        let bytes = self.shard.transmit(now, conn).bytes;
+        if bytes == 0 {
+            return;
+        }
+        let Some(entry) = find(&mut self.entries, conn) else {
+            let reason = CloseReason::Transport;
+            return self.input(now, Input::Closed { conn, reason });
+        };
+        let mut slices = [IoSlice::new(&[]); Shard::SLICES_MAX];
+        let mut count = 0;
+        for (slot, slice) in slices.iter_mut().zip(self.shard.slices()) {
+            *slot = IoSlice::new(slice);
+            count += 1;
+        }
+        let taken = match entry.socket.try_write_vectored(&slices[..count]) {
+            Ok(taken) if taken > 0 => taken,
+            Err(error) if would_block(&error) => 0,
+            // A stream that takes nothing and does not say why is as broken as one that fails.
+            Ok(_) | Err(_) => return self.gone(now, conn, CloseReason::Transport),
+        };
+        if taken < bytes {
+            entry.full = true;
+            shared.counters.socket_full();
+            wake(entry);
+        }
+        let reads_again = entry.paused;
+        let bytes = taken;
+        self.input(now, Input::Written { conn, bytes });
+        if reads_again && self.shard.wants_read(conn) {
+            if let Some(entry) = find(&mut self.entries, conn) {
+                entry.paused = false;
+                wake(entry);
+            }
+            self.paused.retain(|other| *other != conn);
+        }
+    }
+
+    /// Leaves a close frame where the socket stands between two frames, and drops everything.
+    pub(super) fn stop(&mut self, now: Instant) {
+        for index in 0..self.entries.len() {
+            let Some(mut entry) = self.entries[index].take() else {
+                continue;
+            };
+            self.living -= 1;
+            if !entry.full {
+                // The connection ends either way; whether the client is told is a courtesy.
+                let _ = entry
+                    .socket
+                    .try_write_vectored(&[IoSlice::new(&GOING_AWAY)]);
+            }
+            let conn = entry.id;
+            retire(entry);
+            let reason = CloseReason::Stopped;
+            self.input(now, Input::Closed { conn, reason });
+        }
+    }
+}
+
+/// What a connection's task needs of its socket.
+pub(crate) struct Socket<'a, S> {
+    pub(crate) stream: &'a mut S,
+    pub(crate) full: &'a mut bool,
+    pub(crate) scratch: &'a mut [u8],
+}
+
+fn find<S>(entries: &mut [Option<Entry<S>>], conn: ConnId) -> Option<&mut Entry<S>> {
+    let entry = entries.get_mut(conn.index())?.as_mut()?;
+    (entry.id == conn).then_some(entry)
+}
+
+fn scratch() -> Box<[u8]> {
+    vec![0; SCRATCH_BYTES].into_boxed_slice()
+}
+
+fn wake<S>(entry: &Entry<S>) {
+    if let Some(waker) = &entry.waker {
+        waker.wake_by_ref();
+    }
+}
+
+fn would_block(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+/// Ends the write side in good order, drops the socket, and wakes the task, which finds it gone.
+fn retire<S: Stream>(mut entry: Entry<S>) {
+    // For TCP this is one system call that never waits; what cannot be done at once is not waited for.
+    let mut cx = Context::from_waker(Waker::noop());
+    let _ = Pin::new(&mut entry.socket).poll_shutdown(&mut cx);
+    wake(&entry);
+}

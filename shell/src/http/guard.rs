@@ -1,0 +1,191 @@
+//! Who may ask at all: the rules that keep web pages and strangers away from a server that listens
+//! on loopback, and from publishing.
+
+use std::net::{IpAddr, SocketAddr};
+
+use hyper::header::{
+    AUTHORIZATION, FORWARDED, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE,
+};
+use hyper::http::request::Parts;
+use hyper::{StatusCode, Version};
+
+use super::reply::{self, Reply};
+use crate::server::shared::Shared;
+use crate::settings::Secret;
+
+/// The host that the request is for, as `name` or `name:port`; `None` with HTTP/1.0, which need not
+/// say (RFC 9112 3.2: the authority of an absolute target goes before the Host header).
+pub(super) fn host(request: &Parts) -> Result<Option<String>, Box<Reply>> {
+    let mut named = request.headers.get_all(HOST).iter();
+    let header = named.next();
+    if named.next().is_some() {
+        return Err(bad_host("There must be one Host header."));
+    }
+    let header = match header.map(HeaderValue::to_str) {
+        Some(Ok(text)) => Some(text),
+        Some(Err(_)) => return Err(bad_host("The Host header is not readable.")),
+        None if request.version == Version::HTTP_10 => None,
+        None => return Err(bad_host("The Host header is missing.")),
+    };
+    let target = request.uri.authority().map(|authority| authority.as_str());
+    Ok(target.or(header).map(str::to_ascii_lowercase))
+}
+
+fn bad_host(message: &str) -> Box<Reply> {
+    Box::new(reply::error(StatusCode::BAD_REQUEST, "bad_host", message))
+}
+
+/// On a loopback listener the Host must be loopback or allowed: a web page whose name was made to
+/// point here (DNS rebinding) is not.
+pub(super) fn check_host(shared: &Shared, host: Option<&str>) -> Result<(), Box<Reply>> {
+    let Some(host) = host else { return Ok(()) };
+    if !shared.is_loopback() || is_loopback_name(name_of(host)) {
+        return Ok(());
+    }
+    let allowed = &shared.settings.allowed_hosts;
+    if allowed
+        .iter()
+        .any(|a| a.eq_ignore_ascii_case(host) || a.eq_ignore_ascii_case(name_of(host)))
+    {
+        return Ok(());
+    }
+    let message = "This Host is neither loopback nor in allowed_hosts.";
+    Err(Box::new(reply::error(
+        StatusCode::FORBIDDEN,
+        "host_not_allowed",
+        message,
+    )))
+}
+
+/// A browser says where its page is from; that must be this host, or allowed.
+pub(super) fn check_origin(
+    shared: &Shared,
+    headers: &HeaderMap,
+    host: Option<&str>,
+) -> Result<(), Box<Reply>> {
+    let mut origins = headers.get_all(ORIGIN).iter().peekable();
+    if origins.peek().is_none() {
+        return Ok(());
+    }
+    let allowed = |origin: &HeaderValue| {
+        let Ok(origin) = origin.to_str() else {
+            return false;
+        };
+        let site = origin
+            .strip_prefix("http://")
+            .or_else(|| origin.strip_prefix("https://"));
+        let own = site
+            .zip(host)
+            .is_some_and(|(site, host)| site.eq_ignore_ascii_case(host));
+        own || shared
+            .settings
+            .allowed_origins
+            .iter()
+            .any(|a| a.eq_ignore_ascii_case(origin))
+    };
+    if origins.all(allowed) {
+        return Ok(());
+    }
+    let message = "This Origin is neither this host nor in allowed_origins.";
+    Err(Box::new(reply::error(
+        StatusCode::FORBIDDEN,
+        "origin_not_allowed",
+        message,
+    )))
+}
+
+/// Who shows the token may; without a token in the request, a program on this machine may, where the
+/// listener is on loopback and nothing suggests a proxy or a web page in between.
+pub(super) fn check_bearer(
+    shared: &Shared,
+    headers: &HeaderMap,
+    peer: SocketAddr,
+    token: Option<&Secret>,
+) -> Result<(), Box<Reply>> {
+    if let Some(shown) = headers.get(AUTHORIZATION) {
+        let right = token
+            .zip(bearer(shown))
+            .is_some_and(|(token, shown)| token.matches(shown));
+        return if right {
+            Ok(())
+        } else {
+            Err(unauthorized("This token is not accepted."))
+        };
+    }
+    let proxied = headers.keys().any(|name| {
+        name == FORWARDED || name == ORIGIN || name.as_str().starts_with("x-forwarded-")
+    });
+    if shared.is_loopback() && peer.ip().to_canonical().is_loopback() && !proxied {
+        return Ok(());
+    }
+    if token.is_some() {
+        return Err(unauthorized(
+            "This needs an Authorization header with a bearer token.",
+        ));
+    }
+    let message = "This is for programs on this machine only: no token is configured.";
+    Err(Box::new(reply::error(
+        StatusCode::FORBIDDEN,
+        "forbidden",
+        message,
+    )))
+}
+
+fn unauthorized(message: &str) -> Box<Reply> {
+    let reply = reply::error(StatusCode::UNAUTHORIZED, "unauthorized", message);
+    Box::new(reply::with(
+        reply,
+        WWW_AUTHENTICATE,
+        HeaderValue::from_static("Bearer"),
+    ))
+}
+
+/// The token of `Bearer token` (RFC 6750 2.1; the scheme's case does not matter).
+fn bearer(value: &HeaderValue) -> Option<&[u8]> {
+    let (scheme, token) = value.as_bytes().split_at_checked(7)?;
+    scheme
+        .eq_ignore_ascii_case(b"bearer ")
+        .then(|| token.trim_ascii())
+}
+
+/// A host without its port.
+fn name_of(host: &str) -> &str {
+    if let Some(rest) = host.strip_prefix('[') {
+        return rest.split_once(']').map_or(host, |(address, _)| address);
+    }
+    host.split_once(':').map_or(host, |(name, _)| name)
+}
+
+fn is_loopback_name(name: &str) -> bool {
+    name.eq_ignore_ascii_case("localhost")
+        || name
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_loopback_name, name_of};
+
+    #[test]
+    fn a_loopback_host_is_known_in_every_spelling() {
+        for (host, loopback) in [
+            ("localhost", true),
+            ("LOCALHOST:3004", true),
+            ("127.0.0.1", true),
+            ("127.8.9.10:80", true),
+            ("[::1]", true),
+            ("[::1]:3004", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("localhost.evil.example", false),
+            ("evil.example:3004", false),
+            ("127.0.0.1.evil.example", false),
+            ("[2001:db8::1]:80", false),
+            ("0.0.0.0", false),
+            ("", false),
+            ("[::1", false),
+        ] {
+            assert_eq!(is_loopback_name(name_of(host)), loopback, "{host}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! `POST /publish/{channel}`: one message into the source.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::header::CONTENT_TYPE;
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+use odin_core::name;
+use serde_json::json;
+
+use super::guard;
+use super::reply::{self, Reply};
+use crate::server::shared::Shared;
+use crate::source::PublishError;
+
+/// When to try again after the source was away.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Answers a request whose path is `/publish/` and then `rest`.
+pub(super) async fn answer(
+    shared: &Shared,
+    peer: SocketAddr,
+    request: &Parts,
+    rest: &str,
+    body: Incoming,
+) -> Result<Reply, Box<Reply>> {
+    // Also a preflight ends here, without the headers that would let a page go on.
+    if request.method != Method::POST {
+        return Err(Box::new(reply::method_not_allowed("POST")));
+    }
+    guard::check_bearer(
+        shared,
+        &request.headers,
+        peer,
+        shared.settings.publish_token.as_ref(),
+    )?;
+    let channel = channel(rest)?;
+    let kind = request
+        .headers
+        .get(CONTENT_TYPE)
+        .map(|kind| kind.as_bytes());
+    let kind = kind.and_then(|kind| kind.split(|byte| *byte == b';').next());
+    let taken = [&b"application/json"[..], b"application/octet-stream"];
+    if !kind.is_some_and(|kind| {
+        taken
+            .iter()
+            .any(|t| kind.trim_ascii().eq_ignore_ascii_case(t))
+    }) {
+        return refuse(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "Content-Type must be application/json or application/octet-stream.",
+        );
+    }
+    let payload = payload(body, shared.settings.payload_bytes_max).await?;
+    match shared.publisher.publish(&channel, payload).await {
+        Ok(published) => {
+            shared.counters.published();
+            Ok(match published.seq {
+                Some(seq) => {
+                    reply::json(StatusCode::OK, &json!({ "channel": channel, "seq": seq }))
+                }
+                None => reply::json(StatusCode::ACCEPTED, &json!({ "channel": channel })),
+            })
+        }
+        Err(PublishError::InvalidChannel) => Err(invalid_channel("The source does not take it.")),
+        Err(PublishError::TooLarge) => Err(too_large()),
+        Err(PublishError::Unavailable) => {
+            let message = "The source is not connected, or did not answer in time.";
+            let reply = unavailable("source_unavailable", message);
+            Err(Box::new(reply::retry_after(reply, RETRY)))
+        }
+        Err(PublishError::ChannelLimit) => {
+            let reply = unavailable("channel_limit", "There are channels_max channels already.");
+            Err(Box::new(reply::retry_after(reply, RETRY)))
+        }
+    }
+}
+
+fn refuse<T>(status: StatusCode, code: &'static str, message: &str) -> Result<T, Box<Reply>> {
+    Err(Box::new(reply::error(status, code, message)))
+}
+
+fn unavailable(code: &'static str, message: &str) -> Reply {
+    reply::error(StatusCode::SERVICE_UNAVAILABLE, code, message)
+}
+
+fn too_large() -> Box<Reply> {
+    let message = "The body is over payload_bytes_max.";
+    Box::new(reply::error(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "payload_too_large",
+        message,
+    ))
+}
+
+fn invalid_channel(why: &str) -> Box<Reply> {
+    let message = format!("This is no channel name: {why}");
+    Box::new(reply::error(
+        StatusCode::BAD_REQUEST,
+        "invalid_channel",
+        &message,
+    ))
+}
+
+/// The channel that a path names.
+fn channel(path: &str) -> Result<String, Box<Reply>> {
+    let bytes = percent_decoded(path)
+        .ok_or_else(|| invalid_channel("a percent sign is not followed by two hex digits."))?;
+    let name = String::from_utf8(bytes).map_err(|_| invalid_channel("it is not UTF-8."))?;
+    name::check_channel(&name).map_err(|error| invalid_channel(&error.to_string()))?;
+    Ok(name)
+}
+
+async fn payload(body: Incoming, bytes_max: usize) -> Result<Bytes, Box<Reply>> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > bytes_max {
+        return Err(too_large());
+    }
+    let payload = match Limited::new(body, bytes_max).collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
+        Err(_) => {
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                "bad_body",
+                "The body did not arrive whole.",
+            );
+        }
+    };
+    if payload.is_empty() {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "empty_body",
+            "A message has at least one byte.",
+        );
+    }
+    Ok(payload)
+}
+
+/// The bytes of a percent-encoded text (RFC 3986 2.1); `None`: an escape is broken.
+fn percent_decoded(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => hex(bytes.next()?)? << 4 | hex(bytes.next()?)?,
+            _ => byte,
+        });
+    }
+    Some(decoded)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percent_decoded;
+
+    #[test]
+    fn escapes_are_decoded_and_broken_ones_refused() {
+        assert_eq!(
+            percent_decoded("BTC%2fUSDT%20"),
+            Some(b"BTC/USDT ".to_vec())
+        );
+        assert_eq!(percent_decoded("%C3%A9"), Some("é".as_bytes().to_vec()));
+        for broken in ["%", "a%2", "%zz", "%+1"] {
+            assert_eq!(percent_decoded(broken), None, "{broken}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The endpoints about the server itself. They are answered at full capacity and while draining.
+//!
+//! What the answers say is decided in [`health`](crate::health) and [`metrics`](crate::metrics); here
+//! it is collected.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue, RETRY_AFTER,
+};
+use odin_core::time::Instant;
+
+use super::reply::{self, Reply};
+use crate::health::{self, Answer, Inputs, Source};
+use crate::metrics::{self, Snapshot};
+use crate::server::shared::Shared;
+use crate::settings::SourceKind;
+
+/// What `GET /` answers.
+const PAGE: &str = "\
+Odin WS: messages from NATS or its own source, fanned out to WebSocket clients.
+
+  /ws                  WebSocket, subprotocol odin.v1.json (docs/PROTOCOL.md)
+  /publish/{channel}   POST a message into the source
+  /health              the state of the server, for people and load balancers
+  /live                whether its threads run, for liveness probes
+  /ready               whether it serves, for readiness probes
+  /admission           whether a new connection would be let in, for browsers
+  /metrics             Prometheus metrics
+";
+
+pub(super) fn page() -> Reply {
+    reply::text(StatusCode::OK, "text/plain; charset=utf-8", PAGE.to_owned())
+}
+
+fn answered(answer: Answer) -> Reply {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let reply = reply::text(status, "application/json", answer.body);
+    match answer.retry_after {
+        Some(seconds) => reply::with(reply, RETRY_AFTER, HeaderValue::from(seconds)),
+        None => reply,
+    }
+}
+
+pub(super) fn health(shared: &Shared) -> Reply {
+    let source = match (shared.settings.source, shared.source.get().connected) {
+        (SourceKind::Embedded, _) => Source::Embedded,
+        (_, true) => Source::Connected,
+        (_, false) => Source::Disconnected,
+    };
+    let uptime = shared.clock.now().saturating_since(Instant::ZERO);
+    let inputs = {
+        let gate = shared.gate();
+        Inputs {
+            source,
+            connections: gate.connections(),
+            connections_max: gate.config().connections_max.into(),
+            sample: gate.last_sample(),
+            closed_by: gate.closed_by(),
+            uptime,
+        }
+    };
+    answered(health::health(&inputs))
+}
+
+pub(super) async fn live(shared: &Shared) -> Reply {
+    answered(health::live(&shared.stuck().await))
+}
+
+pub(super) fn ready(shared: &Shared) -> Reply {
+    answered(health::ready(
+        shared.source.get().ready,
+        shared.is_draining(),
+    ))
+}
+
+/// Pages of every origin may read this: it tells nothing but when to come.
+pub(super) fn admission(shared: &Shared) -> Reply {
+    let outcome = shared.gate().would_admit(shared.clock.now());
+    let reply = answered(health::admission(outcome));
+    let any = HeaderValue::from_static("*");
+    let reply = reply::with(reply, ACCESS_CONTROL_ALLOW_ORIGIN, any);
+    let exposed = HeaderValue::from_static("Retry-After");
+    reply::with(reply, ACCESS_CONTROL_EXPOSE_HEADERS, exposed)
+}
+
+pub(super) async fn metrics(shared: &Arc<Shared>) -> Reply {
+    let shards = shared.reports().await;
+    let source = shared.source.get();
+    let mut snapshot = Snapshot {
+        shards,
+        feed: source.stats,
+        source_connected: source.connected,
+        handshakes: shared.counters.handshakes(),
+        http: shared.counters.http(),
+        tasks: shared.tasks(),
+        ..Snapshot::default()
+    };
+    {
+        let gate = shared.gate();
+        let sample = gate.last_sample();
+        snapshot.gate = *gate.stats();
+        snapshot.gate_open = gate.is_open();
+        snapshot.connections_max = gate.config().connections_max.into();
+        snapshot.cpu_percent = sample
+            .cpu_permille
+            .map(|permille| f64::from(permille) / 10.0);
+        snapshot.memory_bytes = sample.memory_bytes;
+        snapshot.memory_limit = sample.memory_limit;
+    }
+    match shared.exporter.render(snapshot) {
+        Ok(text) => reply::text(StatusCode::OK, metrics::CONTENT_TYPE, text),
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be written");
+            let message = "The metrics cannot be written; the log says why.";
+            reply::error(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! A server as production runs it: from settings to TCP, threads, the machine's load and the
+//! configured source.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use odin_core::feed::{Feed, Source};
+use odin_core::load::Sample;
+use odin_core::time::Instant;
+
+use super::{Parts, RunningServer, start};
+use crate::cgroup::{self, Meter};
+use crate::listener::{self, Threads};
+use crate::settings::{Settings, SourceKind};
+use crate::source::{
+    self, Clock, NatsOptions, Publisher, Upstream, embedded::Embedded, jetstream, nats::Nats,
+};
+
+/// Starts a server on TCP. `fd_limit` is the number of file descriptors that it may open.
+///
+/// # Errors
+/// The address cannot be listened on, the options of the source cannot work, or a thread cannot be
+/// started. A NATS that is away is no error.
+pub async fn from_settings(settings: Settings, fd_limit: u64) -> io::Result<RunningServer> {
+    let listener = listener::bind(settings.listen).await?;
+    let seed = random();
+    let config = settings.feed_config();
+    let epoch = format!("{:016x}", random());
+    let options = NatsOptions {
+        url: settings.nats_url.expose().collect::<Vec<_>>().join(","),
+        user: settings.nats_user.clone(),
+        password: settings
+            .nats_password
+            .as_ref()
+            .map(|secret| secret.expose().to_owned()),
+        token: settings
+            .nats_token
+            .as_ref()
+            .map(|secret| secret.expose().to_owned()),
+        credentials: settings.nats_creds.clone(),
+    };
+    let (subject, strip) = (settings.subject.clone(), settings.strip.clone());
+    match settings.source {
+        SourceKind::Embedded => {
+            let (upstream, publisher) = Embedded::new(&config);
+            if settings.demo_on() {
+                tokio::spawn(source::demo::run(publisher.clone(), seed));
+            }
+            let origin = Source::Embedded { epoch };
+            with(
+                settings,
+                listener,
+                fd_limit,
+                seed,
+                (origin, "", upstream, publisher),
+            )
+        }
+        SourceKind::Nats => {
+            let made = Nats::new(&options, &subject, &strip, &config).await;
+            let (upstream, publisher) = made.map_err(io::Error::other)?;
+            let origin = Source::Nats { epoch };
+            with(
+                settings,
+                listener,
+                fd_limit,
+                seed,
+                (origin, &strip, upstream, publisher),
+            )
+        }
+        SourceKind::Jetstream => {
+            let stream = jetstream::JetStreamOptions {
+                stream: settings.stream.clone(),
+                subject,
+            };
+            let origin = Source::JetStream {
+                stream: settings.stream.clone(),
+            };
+            let made = jetstream::JetStream::new(&options, stream, &strip, &config).await;
+            let (upstream, publisher) = made.map_err(io::Error::other)?;
+            with(
+                settings,
+                listener,
+                fd_limit,
+                seed,
+                (origin, &strip, upstream, publisher),
+            )
+        }
+    }
+}
+
+fn with<U: Upstream + 'static>(
+    settings: Settings,
+    listener: tokio::net::TcpListener,
+    fd_limit: u64,
+    seed: u64,
+    (origin, strip, upstream, publisher): (Source, &str, U, Publisher),
+) -> io::Result<RunningServer> {
+    let clock = Clock::start();
+    let options = cgroup::Options {
+        root: settings.cgroup_root.clone(),
+        memory_limit: settings.memory_limit,
+        cpu_limit: settings.cpu_limit,
+    };
+    let mut sampler = cgroup::Sampler::new(options, clock.now());
+    let memory = sampler.limits().memory_bytes;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let parts = Parts {
+        listener,
+        spawn: Threads,
+        sample: move |now: Instant| -> Sample { sampler.sample(now) },
+        clock,
+        feed: Feed::new(settings.feed_config(), origin, strip, random()),
+        upstream,
+        publisher,
+        connections_max: settings.max_connections(memory, fd_limit),
+        shards: settings.shard_count(cores),
+        seed,
+        started_unix_ms: unix_ms(),
+    };
+    start(settings, parts)
+}
+
+/// Milliseconds since the Unix epoch; 0 where the machine's clock is before it.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+/// A number that nobody can foresee: std seeds its hash maps from the operating system.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,215 @@
+//! The server: puts the shards, the acceptor, the source and the sampler together, and ends them.
+//!
+//! Everything that differs between production and a simulation comes in through [`Parts`]. Nothing is
+//! global, so that a process may hold many servers.
+
+mod accept;
+mod assemble;
+pub(crate) mod counters;
+pub(crate) mod ports;
+pub(crate) mod shared;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use odin_core::feed::Feed;
+use odin_core::gate::Gate;
+use odin_core::load::Sample;
+use odin_core::time::Instant;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::driver;
+use crate::listener::{Listener, Spawn};
+use crate::metrics::Exporter;
+use crate::settings::Settings;
+use crate::source::{self, Clock, Publisher, SharedStatus, Upstream};
+pub use assemble::from_settings;
+use ports::Port;
+use shared::{Made, Shared, Sink};
+
+/// How often the machine's load is measured.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long the shards may take to end after they were told to.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a server stands on.
+pub struct Parts<L, P, U, M> {
+    /// Where clients come from.
+    pub listener: L,
+    /// What runs the shards.
+    pub spawn: P,
+    /// Measures the machine's load, about every 500 ms.
+    pub sample: M,
+    /// The clock, started when the server was.
+    pub clock: Clock,
+    /// The decisions about the upstream.
+    pub feed: Feed,
+    /// The upstream.
+    pub upstream: U,
+    /// The way of published messages into the source.
+    pub publisher: Publisher,
+    /// The most WebSocket connections.
+    pub connections_max: u32,
+    /// How many shards; at least one is made.
+    pub shards: usize,
+    /// Where session ids and jitter come from.
+    pub seed: u64,
+    /// When the clock read zero: milliseconds since the Unix epoch.
+    pub started_unix_ms: u64,
+}
+
+/// A server that runs until it is told to stop, or dropped.
+pub struct RunningServer {
+    shared: Arc<Shared>,
+    /// The acceptor, the source and the sampler: none of them ends by itself.
+    tasks: JoinSet<()>,
+    /// Closed when the last shard has ended; a message says that one ended.
+    ended: mpsc::Receiver<()>,
+}
+
+/// Starts a server.
+///
+/// # Errors
+/// When the listener has no address or a shard's thread cannot be started.
+pub fn start<L, P, U, M>(settings: Settings, parts: Parts<L, P, U, M>) -> io::Result<RunningServer>
+where
+    L: Listener,
+    P: Spawn,
+    U: Upstream + 'static,
+    M: FnMut(Instant) -> Sample + Send + 'static,
+{
+    let shards = parts.shards.max(1);
+    let mut doors: accept::Doors<L> = Vec::new();
+    let mut ports = Vec::new();
+    let mut queues = Vec::new();
+    for _ in 0..shards {
+        let (events, event_queue) = mpsc::unbounded_channel();
+        let (commands, command_queue) = mpsc::unbounded_channel();
+        doors.push(commands.clone());
+        ports.push(Port { events, commands });
+        queues.push(driver::Queues {
+            events: event_queue,
+            commands: command_queue,
+        });
+    }
+    let config = settings.gate_config(parts.connections_max);
+    let status = SharedStatus::default();
+    let shared = Arc::new(Shared::new(Made {
+        gate: Gate::new(config, parts.seed, parts.clock.now()),
+        settings,
+        clock: parts.clock,
+        local_addr: parts.listener.local_addr()?,
+        publisher: parts.publisher,
+        source: status.clone(),
+        ports: Box::new(ports),
+        exporter: Exporter::new().map_err(io::Error::other)?,
+        shards,
+        seed: parts.seed,
+        started_unix_ms: parts.started_unix_ms,
+    }));
+    let (alive, ended) = mpsc::channel(1);
+    for (index, queues) in queues.into_iter().enumerate() {
+        let (shared, alive) = (Arc::clone(&shared), Alive(alive.clone()));
+        let name = format!("odin-shard-{index}");
+        parts.spawn.shard(&name, move || async move {
+            let _alive = alive;
+            driver::run::<L::Stream>(shared, index, queues).await;
+        })?;
+    }
+    let mut tasks = JoinSet::new();
+    tasks.spawn(accept::run(parts.listener, Arc::clone(&shared), doors));
+    tasks.spawn(sample(Arc::clone(&shared), parts.sample));
+    let sink = Sink {
+        shared: Arc::clone(&shared),
+    };
+    tasks.spawn(source::run(
+        parts.feed,
+        parts.upstream,
+        sink,
+        parts.clock,
+        status,
+    ));
+    Ok(RunningServer {
+        shared,
+        tasks,
+        ended,
+    })
+}
+
+/// Tells the server that a shard ended, however it did.
+struct Alive(mpsc::Sender<()>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        // When the one place is taken the server knows already.
+        let _ = self.0.try_send(());
+    }
+}
+
+async fn sample(shared: Arc<Shared>, mut measure: impl FnMut(Instant) -> Sample + Send) {
+    let mut interval = tokio::time::interval(SAMPLE_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let now = shared.clock.now();
+        let sample = measure(now);
+        shared.gate().sample(now, sample);
+    }
+}
+
+impl RunningServer {
+    /// The address that the server listens on.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.shared.local_addr
+    }
+
+    /// WebSocket connections that are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.permits()
+    }
+
+    /// How often a socket took less than was offered to it.
+    #[must_use]
+    pub fn sockets_full(&self) -> u64 {
+        self.shared.counters.sockets_full()
+    }
+
+    /// Waits for the server to fail: it has no other way to end by itself.
+    pub async fn failed(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.ended.recv() => tracing::error!("a shard ended"),
+            ended = self.tasks.join_next() => tracing::error!(?ended, "a task of the server ended"),
+        }
+    }
+
+    /// Lets nobody in any more, tells every client to go within `drain_timeout`, and waits until they
+    /// are gone; then ends. Health, metrics and refusals are answered meanwhile.
+    pub async fn drain(self) {
+        crate::drain::run(&self.shared).await;
+        self.stop().await;
+    }
+
+    /// Ends now: open connections get close code 1001 where their socket has room for it.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        self.shared.ports.stop();
+        let ended = async { while self.ended.recv().await.is_some() {} };
+        if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_err() {
+            tracing::error!("a shard did not end");
+        }
+    }
+}
+
+/// A server that is dropped leaves no threads behind.
+impl Drop for RunningServer {
+    fn drop(&mut self) {
+        self.shared.ports.stop();
+    }
+}

@@ -1,0 +1,369 @@
+//! What all threads of one server share: the Gate, the counts of sockets, the ways to the shards.
+//!
+//! Counts are given back by guards ([`Seat`], [`Handshake`], [`Permit`]), so that no way a connection
+//! can end, a panic included, leaves a place taken.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use odin_core::config::Config;
+use odin_core::event::Event;
+use odin_core::gate::{Gate, Refused};
+use odin_core::time::Instant;
+use tokio::sync::Notify;
+
+use super::counters::{Broken, Counters};
+use super::ports::Ports;
+use crate::metrics::{Exporter, ShardSnapshot};
+use crate::settings::Settings;
+use crate::source::{Clock, EventSink, Publisher, SharedStatus};
+
+/// Bytes of events that may wait for one shard before the source is made to wait.
+const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What all threads of one server share.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) core_config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) gate: Mutex<Gate>,
+    pub(crate) local_addr: SocketAddr,
+    pub(crate) publisher: Publisher,
+    pub(crate) source: SharedStatus,
+    pub(crate) ports: Box<dyn Ports>,
+    pub(crate) queues: Arc<Queues>,
+    pub(crate) counters: Counters,
+    pub(crate) exporter: Exporter,
+    /// The last report of each shard, for scrapes that it does not answer in time.
+    reports: Vec<Mutex<ShardSnapshot>>,
+    /// Sockets of each shard, whatever their state.
+    seats: Vec<Arc<AtomicUsize>>,
+    /// Sockets that are no WebSocket connection (yet).
+    handshakes: AtomicUsize,
+    /// WebSocket connections that were admitted and are not gone.
+    permits: AtomicUsize,
+    /// Told when the last of them goes.
+    idle: Notify,
+    draining: AtomicBool,
+    seed: u64,
+}
+
+/// What a server is made of, for [`Shared::new`].
+pub(crate) struct Made {
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+    pub(crate) gate: Gate,
+    pub(crate) local_addr: SocketAddr,
+    pub(crate) publisher: Publisher,
+    pub(crate) source: SharedStatus,
+    pub(crate) ports: Box<dyn Ports>,
+    pub(crate) exporter: Exporter,
+    pub(crate) shards: usize,
+    pub(crate) seed: u64,
+    pub(crate) started_unix_ms: u64,
+}
+
+impl Shared {
+    pub(crate) fn new(made: Made) -> Self {
+        let core_config = Config {
+            started_unix_ms: made.started_unix_ms,
+            ..made.settings.core_config()
+        };
+        Self {
+            core_config,
+            settings: made.settings,
+            clock: made.clock,
+            gate: Mutex::new(made.gate),
+            local_addr: made.local_addr,
+            publisher: made.publisher,
+            source: made.source,
+            ports: made.ports,
+            queues: Arc::new(Queues::new(made.shards)),
+            counters: Counters::default(),
+            exporter: made.exporter,
+            reports: (0..made.shards).map(|_| Mutex::default()).collect(),
+            seats: (0..made.shards).map(|_| Arc::default()).collect(),
+            handshakes: AtomicUsize::new(0),
+            permits: AtomicUsize::new(0),
+            idle: Notify::new(),
+            draining: AtomicBool::new(false),
+            seed: made.seed,
+        }
+    }
+
+    /// The seed of a shard: the server's, told apart by the shard's number.
+    pub(crate) fn seed(&self, shard: usize) -> u64 {
+        // An odd multiplier keeps different shards different.
+        let shard = u64::try_from(shard).unwrap_or(u64::MAX);
+        self.seed ^ shard.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+
+    /// The Gate. Never hold it across an await.
+    pub(crate) fn gate(&self) -> MutexGuard<'_, Gate> {
+        lock(&self.gate)
+    }
+
+    pub(crate) fn tokio_instant(&self, at: Instant) -> tokio::time::Instant {
+        self.clock.to_tokio(at)
+    }
+
+    /// Whether the listener can be reached from this machine only.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.local_addr.ip().to_canonical().is_loopback()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// From now on nobody is admitted, and `/ready` says so.
+    pub(crate) fn start_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.gate().drain();
+    }
+
+    /// Asks the Gate for a place for a WebSocket connection.
+    pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Permit, Refused> {
+        let peer = Some(peer.to_canonical()).filter(|peer| !self.settings.is_exempt(*peer));
+        self.gate().admit(self.clock.now(), peer)?;
+        self.permits.fetch_add(1, Ordering::Relaxed);
+        Ok(Permit {
+            shared: Arc::clone(self),
+            peer,
+        })
+    }
+
+    /// A place among the sockets that are no WebSocket connection; `None`: there are too many.
+    pub(crate) fn handshake(self: &Arc<Self>) -> Option<Handshake> {
+        let limit = usize::try_from(self.settings.handshakes_in_flight).unwrap_or(usize::MAX);
+        let before = self.handshakes.fetch_add(1, Ordering::Relaxed);
+        let guard = Handshake {
+            shared: Arc::clone(self),
+        };
+        if limit > 0 && before >= limit {
+            self.counters.broke(Broken::InFlight);
+            return None;
+        }
+        Some(guard)
+    }
+
+    /// A place on the shard with the fewest sockets, and the number of that shard.
+    pub(crate) fn seat(&self) -> (usize, Seat) {
+        let mut best = 0;
+        for index in 1..self.seats.len() {
+            if self.seats[index].load(Ordering::Relaxed) < self.seats[best].load(Ordering::Relaxed)
+            {
+                best = index;
+            }
+        }
+        self.seats[best].fetch_add(1, Ordering::Relaxed);
+        (
+            best,
+            Seat {
+                taken: Arc::clone(&self.seats[best]),
+            },
+        )
+    }
+
+    /// WebSocket connections that are open or about to be.
+    pub(crate) fn permits(&self) -> usize {
+        self.permits.load(Ordering::Relaxed)
+    }
+
+    /// Tasks alive: one per socket, one per shard, and the acceptor, the source and the sampler.
+    pub(crate) fn tasks(&self) -> u64 {
+        let sockets: usize = self
+            .seats
+            .iter()
+            .map(|seats| seats.load(Ordering::Relaxed))
+            .sum();
+        u64::try_from(sockets + self.seats.len() + 3).unwrap_or(u64::MAX)
+    }
+
+    /// Waits until no WebSocket connection is left.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let notified = self.idle.notified();
+            let mut notified = std::pin::pin!(notified);
+            notified.as_mut().enable();
+            if self.permits() == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+/// One of a shard's sockets.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    taken: Arc<AtomicUsize>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One of the sockets that are no WebSocket connection (yet).
+pub(crate) struct Handshake {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Handshake")
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.shared.handshakes.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One of the WebSocket connections that the Gate admitted.
+pub(crate) struct Permit {
+    shared: Arc<Shared>,
+    peer: Option<IpAddr>,
+}
+
+impl std::fmt::Debug for Permit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Permit")
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.shared
+            .gate()
+            .closed(self.shared.clock.now(), self.peer);
+        if self.shared.permits.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.shared.idle.notify_waiters();
+        }
+    }
+}
+
+/// How many bytes of events wait for each shard.
+#[derive(Debug)]
+pub(crate) struct Queues {
+    waiting: Vec<AtomicUsize>,
+    drained: Notify,
+}
+
+impl Queues {
+    fn new(shards: usize) -> Self {
+        Self {
+            waiting: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
+            drained: Notify::new(),
+        }
+    }
+
+    fn add(&self, bytes: usize) {
+        for waiting in &self.waiting {
+            waiting.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// A shard has handled so many bytes.
+    pub(crate) fn took(&self, shard: usize, bytes: usize) {
+        let before = self.waiting[shard].fetch_sub(bytes, Ordering::Relaxed);
+        let low = QUEUE_BYTES_MAX / 2;
+        if before > low && before - bytes <= low {
+            self.drained.notify_waiters();
+        }
+    }
+
+    fn longest(&self) -> usize {
+        let lengths = self
+            .waiting
+            .iter()
+            .map(|waiting| waiting.load(Ordering::Relaxed));
+        lengths.max().unwrap_or(0)
+    }
+
+    /// Waits until half of the room is free again, so that the source does not stop and go with every
+    /// event.
+    async fn drained(&self) {
+        loop {
+            let notified = self.drained.notified();
+            let mut notified = std::pin::pin!(notified);
+            notified.as_mut().enable();
+            if self.longest() <= QUEUE_BYTES_MAX / 2 {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+/// The way of the Feed's events to all shards.
+pub(crate) struct Sink {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl EventSink for Sink {
+    fn send(&mut self, event: Event) {
+        self.shared.queues.add(event.queued_bytes());
+        self.shared.ports.event(event);
+    }
+
+    fn is_full(&self) -> bool {
+        self.shared.queues.longest() >= QUEUE_BYTES_MAX
+    }
+
+    async fn drained(&mut self) {
+        self.shared.queues.drained().await;
+    }
+}
+
+/// How long each shard may take to answer a scrape.
+const REPORT_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// How long each shard's loop may take to show that it is alive.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Shared {
+    /// A copy of every shard's counters; its last one where it does not answer in time.
+    pub(crate) async fn reports(&self) -> Vec<ShardSnapshot> {
+        let deadline = tokio::time::Instant::now() + REPORT_TIMEOUT;
+        let asked: Vec<_> = (0..self.reports.len())
+            .map(|shard| self.ports.report(shard))
+            .collect();
+        let mut reports = Vec::with_capacity(asked.len());
+        for (answer, last) in asked.into_iter().zip(&self.reports) {
+            let answer = tokio::time::timeout_at(deadline, answer).await;
+            let mut last = lock(last);
+            match answer {
+                Ok(Ok(report)) => *last = report,
+                Ok(Err(_)) | Err(_) => last.stale = true,
+            }
+            reports.push(*last);
+        }
+        reports
+    }
+
+    /// The shards whose loop does not answer.
+    pub(crate) async fn stuck(&self) -> Vec<usize> {
+        let deadline = tokio::time::Instant::now() + PING_TIMEOUT;
+        let asked: Vec<_> = (0..self.reports.len())
+            .map(|shard| self.ports.ping(shard))
+            .collect();
+        let mut stuck = Vec::new();
+        for (shard, answer) in asked.into_iter().enumerate() {
+            if !matches!(tokio::time::timeout_at(deadline, answer).await, Ok(Ok(()))) {
+                stuck.push(shard);
+            }
+        }
+        stuck
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these mutexes guard is whole after every call, also one that panicked.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

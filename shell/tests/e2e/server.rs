@@ -1,0 +1,188 @@
+//! The real server, as a process of its own.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A running `odin-ws`; ended when dropped.
+pub(crate) struct Server {
+    child: Child,
+    /// Where it listens.
+    pub(crate) addr: SocketAddr,
+    /// How long it took from the start of the process to the line with the URL.
+    pub(crate) started_in: Duration,
+}
+
+impl Server {
+    /// Starts the server on a free port of 127.0.0.1, with these further arguments.
+    #[track_caller]
+    pub(crate) fn start(args: &[&str]) -> Self {
+        Self::start_in(Path::new("."), args)
+    }
+
+    /// The same in a folder.
+    #[track_caller]
+    pub(crate) fn start_in(folder: &Path, args: &[&str]) -> Self {
+        let begun = Instant::now();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_odin-ws"))
+            .args(["--listen", "127.0.0.1:0", "--log", "warn"])
+            .args(args)
+            .current_dir(folder)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("its output");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let addr = line
+            .split_once("ws://")
+            .and_then(|(_, rest)| rest.split_once("/ws"));
+        let addr = addr.and_then(|(addr, _)| addr.parse().ok());
+        let addr = addr.unwrap_or_else(|| panic!("no URL in {line:?}"));
+        Self {
+            child,
+            addr,
+            started_in: begun.elapsed(),
+        }
+    }
+
+    /// The process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
+    }
+
+    /// Waits for the end of the process.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.child.wait().expect("its status")
+    }
+
+    /// Bytes of memory that are this process's alone (private pages, as in `smaps_rollup`).
+    pub(crate) fn private_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/smaps_rollup", self.pid());
+        let text = std::fs::read_to_string(path).expect("its memory map");
+        let private = text.lines().filter(|line| line.starts_with("Private_"));
+        let kib = private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        kib.sum::<u64>() * 1024
+    }
+
+    /// `GET`s a path: status, headers (lower case) and body.
+    pub(crate) fn get(&self, path: &str) -> Response {
+        request(
+            self.addr,
+            &format!(
+                "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+                self.addr
+            ),
+        )
+    }
+
+    /// Publishes to a channel over HTTP.
+    pub(crate) fn publish(&self, channel: &str, body: &str) -> Response {
+        let head = format!(
+            "POST /publish/{channel} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            self.addr,
+            body.len()
+        );
+        request(self.addr, &head)
+    }
+
+    /// The value of a metric, labels as they stand in the text; 0 where there is none.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").body;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    /// Waits until `/health` has this status and gives its body.
+    #[track_caller]
+    pub(crate) fn until_health(&self, status: u16, within: Duration) -> Value {
+        let begun = Instant::now();
+        loop {
+            let health = self.get("/health");
+            if health.status == status {
+                return health.json();
+            }
+            assert!(
+                begun.elapsed() < within,
+                "/health stays {}: {}",
+                health.status,
+                health.body
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub(crate) struct Response {
+    /// The status code.
+    pub(crate) status: u16,
+    /// Headers, names in lower case.
+    pub(crate) headers: BTreeMap<String, String>,
+    /// The body.
+    pub(crate) body: String,
+}
+
+impl Response {
+    /// The body as JSON, which it must be.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+}
+
+/// Sends a raw request and reads the answer to its end.
+#[track_caller]
+pub(crate) fn request(addr: SocketAddr, head: &str) -> Response {
+    let mut stream = TcpStream::connect(addr).expect("the server accepts");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("a timeout");
+    stream
+        .write_all(head.as_bytes())
+        .expect("the request goes out");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("no head in {answer:?}"));
+    let mut lines = head.lines();
+    let status = lines
+        .next()
+        .and_then(|line| line.split(' ').nth(1)?.parse().ok());
+    let headers = lines.filter_map(|line| line.split_once(": "));
+    let headers = headers
+        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+        .collect();
+    Response {
+        status: status.expect("a status"),
+        headers,
+        body: body.to_owned(),
+    }
+}
