@@ -296,14 +296,8 @@ impl Shard {
         let channel = self.catalog.channel(ix);
         let mut start = self.live(channel.last_seq);
         start.resumed = Some(Ok(()));
-        if is_void(outcome) {
-            start.seq = 0;
-            if let Some(newest) = channel.newest().and_then(|place| self.store.get(place)) {
-                start.position = newest.prev;
-            }
-        } else {
-            (start.seq, start.position) = (position.seq, Some(position.seq));
-        }
+        start.seq = if is_void(outcome) { 0 } else { position.seq };
+        start.position = Some(start.seq);
         if channel.last_seq > start.seq {
             // Where the newest is gone, the cursor stands before a hole and says so.
             start.next = channel.newest().unwrap_or(channel.log.dropped_to);
@@ -325,9 +319,10 @@ impl Shard {
                 start.position = Some(start.seq);
                 start.next = self.store.first_after(start.seq);
                 let (gone, gone_seq) = self.store.value_dropped_to;
-                if gone_seq > start.seq {
+                let log = &self.catalog.pattern(ix).log;
+                if gone_seq.min(log.dropped_seq) > start.seq {
                     // The newest of some channel may be gone: the cursor stands before that hole.
-                    start.next = start.next.min(gone);
+                    start.next = start.next.min(gone).min(log.dropped_to);
                 }
                 start.resumed = Some(Ok(()));
                 return start;
