@@ -31,6 +31,8 @@ struct Entry<S> {
     full: bool,
     /// The core did not want to read: the task waits to be woken.
     paused: bool,
+    /// It is in the list of those that may be paused.
+    listed: bool,
 }
 
 /// The core's shard, and the sockets of its connections.
@@ -40,6 +42,7 @@ pub(crate) struct State<S> {
     /// How many of the entries there are.
     living: usize,
     pub(crate) scratch: Box<[u8]>,
+    /// Who may be paused, each once; looked through only when many may go on at once.
     paused: Vec<ConnId>,
 }
 
@@ -67,6 +70,7 @@ impl<S: Stream> State<S> {
             waker: None,
             full: false,
             paused: false,
+            listed: false,
         });
         id
     }
@@ -109,16 +113,15 @@ impl<S: Stream> State<S> {
 
     /// Whether the core wants to read from this connection. If not, its task is woken when it does.
     pub(crate) fn wants_read(&mut self, conn: ConnId) -> bool {
-        if self.shard.wants_read(conn) {
-            return true;
+        let wants = self.shard.wants_read(conn);
+        if let Some(entry) = find(&mut self.entries, conn) {
+            entry.paused = !wants;
+            if entry.paused && !entry.listed {
+                entry.listed = true;
+                self.paused.push(conn);
+            }
         }
-        if let Some(entry) = find(&mut self.entries, conn)
-            && !entry.paused
-        {
-            entry.paused = true;
-            self.paused.push(conn);
-        }
-        false
+        wants
     }
 
     fn take(&mut self, conn: ConnId) -> Option<Entry<S>> {
@@ -144,14 +147,13 @@ impl<S: Stream> State<S> {
             let Some(entry) = find(entries, *conn) else {
                 return false;
             };
-            if !entry.paused {
-                return false;
-            }
-            if !shard.wants_read(*conn) {
+            if entry.paused && !shard.wants_read(*conn) {
                 return true;
             }
-            entry.paused = false;
-            wake(entry);
+            if entry.paused {
+                wake(entry);
+            }
+            (entry.paused, entry.listed) = (false, false);
             false
         });
     }
@@ -208,15 +210,15 @@ impl<S: Stream> State<S> {
             shared.counters.socket_full();
             wake(entry);
         }
-        let reads_again = entry.paused;
+        let was_paused = entry.paused;
         let bytes = taken;
         self.input(now, Input::Written { conn, bytes });
-        if reads_again && self.shard.wants_read(conn) {
-            if let Some(entry) = find(&mut self.entries, conn) {
-                entry.paused = false;
-                wake(entry);
-            }
-            self.paused.retain(|other| *other != conn);
+        if was_paused
+            && self.shard.wants_read(conn)
+            && let Some(entry) = find(&mut self.entries, conn)
+        {
+            entry.paused = false;
+            wake(entry);
         }
     }
 
