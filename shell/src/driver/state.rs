@@ -29,6 +29,8 @@ struct Entry<S> {
     waker: Option<Waker>,
     /// The socket was full: the task waits for it to become writable.
     full: bool,
+    /// The last byte that the socket took may be in the middle of a frame.
+    midway: bool,
     /// The core did not want to read: the task waits to be woken.
     paused: bool,
     /// It is in the list of those that may be paused.
@@ -69,6 +71,7 @@ impl<S: Stream> State<S> {
             socket,
             waker: None,
             full: false,
+            midway: false,
             paused: false,
             listed: false,
         });
@@ -205,6 +208,9 @@ impl<S: Stream> State<S> {
             // A stream that takes nothing and does not say why is as broken as one that fails.
             Ok(_) | Err(_) => return self.gone(now, conn, CloseReason::Transport),
         };
+        if taken > 0 {
+            entry.midway = taken < bytes;
+        }
         if taken < bytes {
             entry.full = true;
             shared.counters.socket_full();
@@ -229,7 +235,7 @@ impl<S: Stream> State<S> {
                 continue;
             };
             self.living -= 1;
-            if !entry.full {
+            if !entry.midway {
                 // The connection ends either way; whether the client is told is a courtesy.
                 let _ = entry
                     .socket
