@@ -142,21 +142,16 @@ impl Flood {
     }
 }
 
-/// What client `number` subscribes: every other one the channels of two groups by name, the others one
-/// group by pattern and ten channels of the other groups by name.
+/// What client `number` subscribes: every other one the channels of a group by name, the others a group by
+/// pattern and a channel of two other groups by name. Each channel has five clients or more.
 fn names(number: usize) -> Vec<String> {
-    let group = number % GROUPS;
-    let by_name = |group: usize| (0..CHANNELS_PER_GROUP).map(move |c| format!("g{group}.c{c}"));
+    let group = number / 2 % GROUPS;
     if number.is_multiple_of(2) {
-        by_name(group)
-            .chain(by_name((group + 3) % GROUPS))
-            .collect()
+        let of_group = (0..CHANNELS_PER_GROUP).map(|c| format!("g{group}.c{c}"));
+        of_group.collect()
     } else {
-        let others = (0..GROUPS).filter(|other| *other != group);
-        let named = others.map(|other| format!("g{other}.c{}", number / GROUPS));
-        std::iter::once(format!("g{group}.*"))
-            .chain(named)
-            .collect()
+        let next = |step: usize| format!("g{}.c{step}", (group + step) % GROUPS);
+        vec![format!("g{group}.*"), next(3), next(7)]
     }
 }
 
