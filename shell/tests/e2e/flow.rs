@@ -1,6 +1,7 @@
 //! A flood through a JetStream stream to many clients, once undisturbed and once with nats-server killed
 //! in its middle: what every client is sent is what the stream has.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +25,11 @@ const MESSAGES: usize = 20_000;
 /// Publications that wait for their acknowledgement together.
 const IN_FLIGHT: usize = 500;
 
-/// What the stream has in the end; clients read until they have their part of it.
-type Expected = watch::Receiver<Option<Arc<Vec<Stored>>>>;
+/// What the stream has in the end, of each channel; clients read until they have their part of it.
+type Expected = Arc<BTreeMap<String, Vec<Place>>>;
+
+/// Seq and value of a message.
+type Place = (Value, Value);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_client_gets_each_message_of_its_channels_once_and_in_order() {
@@ -84,8 +88,8 @@ async fn the_chain_stays_whole_when_nats_server_is_killed_in_the_middle() {
 struct Flood {
     server: Server,
     jetstream: Context,
-    expected: watch::Sender<Option<Arc<Vec<Stored>>>>,
-    clients: JoinSet<usize>,
+    expected: watch::Sender<Option<Expected>>,
+    clients: JoinSet<()>,
 }
 
 impl Flood {
@@ -119,26 +123,26 @@ impl Flood {
     }
 
     /// Tells the clients what the stream has, waits until each has exactly that, and gives it.
-    async fn check(mut self) -> Arc<Vec<Stored>> {
+    async fn check(mut self) -> Vec<Stored> {
         let mut stream = create_stream(&self.jetstream).await;
-        let stored = Arc::new(content(&mut stream).await);
-        self.expected.send_replace(Some(Arc::clone(&stored)));
-        let mut delivered = 0;
-        while let Some(count) = self.clients.join_next().await {
-            delivered += count.unwrap_or_else(|error| match error.try_into_panic() {
+        let content = content(&mut stream).await;
+        let mut expected = BTreeMap::<String, Vec<Place>>::new();
+        for stored in &content {
+            let data = serde_json::from_slice(&stored.payload).expect("JSON");
+            let of_channel = expected.entry(stored.channel.clone()).or_default();
+            of_channel.push((json!(stored.seq), data));
+        }
+        assert_eq!(expected.len(), GROUPS * CHANNELS_PER_GROUP);
+        self.expected.send_replace(Some(Arc::new(expected)));
+        while let Some(ended) = self.clients.join_next().await {
+            ended.unwrap_or_else(|error| match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(error) => panic!("{error}"),
             });
         }
-        let of_all = |number| -> usize {
-            let names = names(number);
-            let mine = |stored: &&Stored| names.iter().any(|n| name::matches(n, &stored.channel));
-            stored.iter().filter(mine).count()
-        };
-        assert_eq!(delivered, (0..CLIENTS).map(of_all).sum::<usize>());
         assert_eq!(self.server.metric("ws_connections_total"), CLIENTS as f64);
         assert_eq!(self.server.metric("ws_resets_total"), 0.0);
-        stored
+        content
     }
 }
 
@@ -193,52 +197,58 @@ async fn publish(jetstream: &Context, acknowledged: &watch::Sender<usize>) {
     }
 }
 
-/// Reads until it has its part of what the stream has, and compares; gives the number of messages.
-async fn read(mut client: Client, number: usize, mut expected: Expected) -> usize {
+/// Reads until it has its part of what the stream has, and compares.
+async fn read(mut client: Client, number: usize, mut told: watch::Receiver<Option<Expected>>) {
     let names = names(number);
-    let mut received: Vec<Value> = Vec::new();
-    let mine = loop {
+    let mut received = Vec::new();
+    let expected = loop {
         tokio::select! {
             message = client.next_message() => received.push(message),
-            changed = expected.changed() => {
+            changed = told.changed() => {
                 changed.expect("the test goes on");
-                break share(&expected, &names);
+                break told.borrow().clone().expect("it was told");
             }
         }
     };
-    while received.len() < mine.len() {
+    // Of each channel that is subscribed: by which name.
+    let mut mine = BTreeMap::new();
+    for (name, channel) in names
+        .iter()
+        .flat_map(|n| expected.keys().map(move |c| (n, c)))
+    {
+        if name::matches(name, channel) {
+            mine.insert(channel.as_str(), name);
+        }
+    }
+    let count: usize = mine.keys().map(|channel| expected[*channel].len()).sum();
+    while received.len() < count {
         received.push(client.next_message().await);
     }
     // Order is promised for each subscription.
-    for name in &names {
-        let covers = |channel: &Value| name::matches(name, channel.as_str().expect("a channel"));
-        let received = received
-            .iter()
-            .filter(|message| covers(&message["channel"]));
-        let received = received.map(|message| (&message["seq"], &message["data"]));
-        let mine = mine.iter().filter(|(channel, _, _)| covers(channel));
-        let mine = mine.map(|(_, seq, data)| (seq, data));
-        let differs = received.clone().zip(mine.clone()).find(|(r, m)| r != m);
-        assert_eq!(differs, None, "client {number}, {name}");
-        assert_eq!(received.count(), mine.count(), "client {number}, {name}");
+    let mut by_channel = BTreeMap::<&str, Vec<Place>>::new();
+    let mut last = BTreeMap::new();
+    for message in &received {
+        let channel = message["channel"].as_str().expect("a channel");
+        let seq = message["seq"].as_u64().expect("a seq");
+        let before = last.insert(mine[channel], seq);
+        assert!(
+            before < Some(seq),
+            "client {number}: {message} after {before:?}"
+        );
+        let place = (message["seq"].clone(), message["data"].clone());
+        by_channel.entry(channel).or_default().push(place);
     }
+    for channel in mine.keys() {
+        assert_eq!(
+            by_channel[channel], expected[*channel],
+            "client {number}, {channel}"
+        );
+    }
+    assert_eq!(by_channel.len(), mine.len());
     // Nothing comes on top of it.
     let unsubscribe = json!({"type": "unsubscribe", "data": {"channels": names}});
     client.send(&unsubscribe).await;
     let ack = client.next().await.json();
     assert_eq!(ack["type"], "unsubscription_ack", "{ack}");
-    assert_eq!(client.chain.messages, mine.len() as u64);
-    received.len()
-}
-
-/// Channel, seq and value of what these names cover of the stream's content.
-fn share(expected: &Expected, names: &[String]) -> Vec<(Value, Value, Value)> {
-    let stored = expected.borrow();
-    let stored = stored.as_ref().expect("it was told");
-    let mine = |stored: &&Stored| names.iter().any(|n| name::matches(n, &stored.channel));
-    let value = |stored: &Stored| {
-        let data = serde_json::from_slice(&stored.payload).expect("JSON");
-        (json!(stored.channel), json!(stored.seq), data)
-    };
-    stored.iter().filter(mine).map(value).collect()
+    assert_eq!(client.chain.messages, count as u64);
 }
