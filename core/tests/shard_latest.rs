@@ -91,8 +91,8 @@ fn the_newest_of_many_channels_fits_in_pieces() {
     }
     for (i, name) in (0_u64..).zip(&names) {
         let newest = if i == 299 { 1_501 } else { 1_201 + i };
-        let of_channel = got.iter().filter(|m| m["channel"] == name.as_str());
-        assert_eq!(of_channel.last().unwrap()["seq"], newest, "{name}");
+        let mut of_channel = got.iter().filter(|m| m["channel"] == name.as_str());
+        assert_eq!(of_channel.next_back().unwrap()["seq"], newest, "{name}");
     }
     assert_eq!(got.len(), 300);
 }
