@@ -148,8 +148,9 @@ impl Shard {
     }
 
     fn next_state(&mut self, now: Instant, index: u32, taken: &Taken, bytes: usize) {
-        let session = self.at(index);
         if bytes < taken.bytes {
+            self.stats.writes_blocked += 1;
+            let session = self.at(index);
             session.state = State::Blocked;
             if bytes > 0 || !session.stalled {
                 session.stalled = true;
@@ -158,6 +159,7 @@ impl Shard {
             self.file(index);
             return;
         }
+        let session = self.at(index);
         if bytes > 0 {
             session.stalled = false;
         }

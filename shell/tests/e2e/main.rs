@@ -1,5 +1,10 @@
 //! The real binary from outside: real sockets, real processes, a real nats-server.
 
 mod client;
+#[path = "../common/mod.rs"]
+mod common;
 mod demo;
+mod flood;
+mod publisher;
 mod server;
+mod slow;

@@ -58,6 +58,19 @@ impl Server {
         self.child.id()
     }
 
+    /// Runs the server with these arguments, which it must refuse to start with: its exit code and
+    /// what it wrote to standard error.
+    pub(crate) fn refuse(args: &[&str]) -> (Option<i32>, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_odin-ws"))
+            .args(args)
+            .env_clear()
+            .stdin(Stdio::null())
+            .output()
+            .expect("the server starts");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), errors)
+    }
+
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -107,6 +120,22 @@ impl Server {
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    /// Waits until a metric has this value.
+    #[track_caller]
+    pub(crate) fn until_metric(&self, name: &str, value: f64) {
+        let begun = Instant::now();
+        loop {
+            let now = self.metric(name);
+            // Counters and gauges of whole things are exact.
+            if now.to_bits() == value.to_bits() {
+                return;
+            }
+            let patient = begun.elapsed() < Duration::from_secs(30);
+            assert!(patient, "{name} stays {now} and not {value}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Waits until `/health` has this status and gives its body.
