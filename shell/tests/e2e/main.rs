@@ -4,6 +4,7 @@ mod client;
 #[path = "../common/mod.rs"]
 mod common;
 mod demo;
+mod drain;
 mod flood;
 mod publisher;
 mod server;
