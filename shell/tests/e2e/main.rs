@@ -1,5 +1,6 @@
 //! The real binary from outside: real sockets, real processes, a real nats-server.
 
+mod admission;
 mod client;
 #[path = "../common/mod.rs"]
 mod common;
