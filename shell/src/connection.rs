@@ -15,6 +15,7 @@ use odin_core::reason::CloseReason;
 use odin_core::shard::{Input, Message};
 use odin_core::time::Instant;
 use tokio::io::ReadBuf;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};
 
@@ -202,7 +203,14 @@ impl<S: Stream> Connection<S> {
             Frame::Close(frame) => {
                 // RFC 6455 5.5.1: after a close frame nothing more is sent.
                 self.deaf = true;
-                Message::Close(frame.as_ref().map(|frame| frame.code.into()))
+                let code = frame.as_ref().map(|frame| frame.code);
+                if code == Some(CloseCode::Protocol) {
+                    // So the parser shows a code that must not travel (RFC 6455 7.4.1). A client that
+                    // sends this code itself saw such a fault: between the two it is the same end.
+                    let (conn, reason) = (self.id, CloseReason::Protocol);
+                    state.input(now, Input::Violation { conn, reason });
+                }
+                Message::Close(code.map(u16::from))
             }
             // The parser gives raw frames only to those who write them.
             Frame::Frame(_) => return,
