@@ -8,6 +8,7 @@ mod common;
 mod demo;
 mod drain;
 mod flood;
+mod limits;
 mod publisher;
 mod server;
 mod slow;
