@@ -321,9 +321,11 @@ impl Shard {
                     || channel.log.dropped_to >= sub.next
             }
             Topic::Pattern(ix) => {
-                let log = &self.catalog.pattern(ix).log;
-                log.reaches(sub.next)
-                    || log.dropped_to >= sub.next
+                let pattern = self.catalog.pattern(ix);
+                // Before its start the pattern's log does not tell what there is; the arena does.
+                pattern.log.reaches(sub.next)
+                    || sub.next < pattern.complete_from
+                    || pattern.log.dropped_to >= sub.next
                     || sub.snapshot && sub.next < sub.since
             }
         }
