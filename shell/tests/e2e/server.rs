@@ -82,11 +82,14 @@ impl Server {
         self.child.wait().expect("its status")
     }
 
-    /// Bytes of memory that are this process's alone (private pages, as in `smaps_rollup`).
+    /// Bytes of memory that this process has written to and shares with nobody. Clean pages do not
+    /// count: those of the program are private or shared as other tests run it or not.
     pub(crate) fn private_bytes(&self) -> u64 {
         let path = format!("/proc/{}/smaps_rollup", self.pid());
         let text = std::fs::read_to_string(path).expect("its memory map");
-        let private = text.lines().filter(|line| line.starts_with("Private_"));
+        let private = text
+            .lines()
+            .filter(|line| line.starts_with("Private_Dirty:"));
         let kib = private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
         kib.sum::<u64>() * 1024
     }
