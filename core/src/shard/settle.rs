@@ -74,7 +74,10 @@ impl Shard {
                 };
                 self.finish(now, index, frame, purpose, written);
             }
-            Piece::Data(sub, place) => self.commit_data(now, index, sub, place, written),
+            Piece::Data(sub, place, conflated) => {
+                self.stats.conflated += conflated;
+                self.commit_data(now, index, sub, place, written);
+            }
             Piece::Replay(at, place) => {
                 let Some(publication) = self.store.get(place).cloned() else {
                     return;

@@ -159,7 +159,7 @@ fn recovery(out: &mut Families, s: &Snapshot) {
     );
     out.counter(
         "ws_conflated_messages_total",
-        "Messages passed over because a later one replaced them (latest mode).",
+        "Messages of the log passed over because a later one replaced them (latest mode).",
         sum(|stats| stats.conflated),
     );
     out.counter(
