@@ -236,19 +236,20 @@ impl Shard {
     ) -> Start {
         let channel = self.catalog.channel(ix);
         let mut start = self.live(channel.last_seq);
-        let mut wants_value = asked.snapshot;
         if let Some((resume, position)) = wish {
             let outcome = self.prove_channel(ix, resume, position);
             if asked.mode == Mode::Latest && self.source.ready {
                 let same = outcome.is_ok() || self.source.epoch.as_deref() == Some(&*resume.epoch);
-                let newer = !same || channel.last_seq > position.seq;
                 start.resumed = Some(Ok(()));
-                start.position = if same {
-                    Some(position.seq)
-                } else {
-                    start.position
-                };
-                wants_value = newer;
+                if same {
+                    start.position = Some(position.seq);
+                }
+                start.seq = if same { position.seq } else { 0 };
+                if channel.last_seq > start.seq {
+                    // Where the newest is gone, the cursor stands before a hole and says so.
+                    start.next = channel.newest().unwrap_or(channel.log.dropped_to);
+                }
+                return start;
             } else {
                 match outcome {
                     Ok(()) => {
@@ -273,6 +274,7 @@ impl Shard {
                         if reason == UnrecoveredReason::TooOld && asked.on_lost == OnLost::Continue
                         {
                             (start.seq, start.position) = (position.seq, Some(position.seq));
+                            start.next = self.source.begin;
                             start.owes_lost = true;
                             return start;
                         }
@@ -280,11 +282,13 @@ impl Shard {
                 }
             }
         }
-        if wants_value && let Some(last) = self.store.get(channel.last) {
+        if asked.snapshot
+            && let Some(last) = self.store.get(channel.last)
+        {
             start.next = channel.last;
             start.seq = last.seq.saturating_sub(1);
             if start.resumed.is_none() || matches!(start.resumed, Some(Err(_))) {
-                start.position = last.prev;
+                start.position = last.prev.filter(|_| self.source.ready);
             }
         }
         start
@@ -303,6 +307,11 @@ impl Shard {
                 let same = self.source.epoch.as_deref() == Some(&*resume.epoch);
                 start.seq = if same { position.seq } else { 0 };
                 start.next = self.store.first_after(start.seq);
+                let (gone, gone_seq) = self.store.value_dropped_to;
+                if gone_seq > start.seq {
+                    // The newest of some channel may be gone: the cursor stands before that hole.
+                    start.next = start.next.min(gone);
+                }
                 start.position = if same {
                     Some(position.seq)
                 } else {
@@ -329,6 +338,7 @@ impl Shard {
                     }));
                     if reason == UnrecoveredReason::TooOld && asked.on_lost == OnLost::Continue {
                         (start.seq, start.position) = (position.seq, Some(position.seq));
+                        start.next = self.source.begin;
                         start.owes_lost = true;
                         return start;
                     }
