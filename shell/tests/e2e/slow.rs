@@ -182,7 +182,16 @@ async fn who_is_too_slow_is_told_or_closed_or_ends_with_the_newest() {
     let until = seqs.len() as u64;
     assert_eq!(seqs, (1..=until).collect::<Vec<_>>(), "all up to the hole");
     assert!((1..CHANNELS * ROUNDS).contains(&until), "{until}");
-    drop(closed);
+    // It comes back, and is told that what it misses is not there any more.
+    let mut again = Client::connect(server.addr).await;
+    let data = json!({"channels": ["p.*"], "resume": closed.resume()});
+    let ack = again
+        .request(&json!({"type": "subscribe", "data": data}))
+        .await;
+    assert_eq!(ack["recovered"], json!([]));
+    assert_eq!(ack["unrecovered"][0]["reason"], "too_old");
+    assert_eq!(ack["unrecovered"][0]["newest"], CHANNELS * ROUNDS, "{ack}");
+    drop((again, closed));
     ends_with_the_newest(&server, &mut newest).await;
     block_in_place(|| server.until_metric("ws_slow_clients_disconnected_total", 1.0));
 }
