@@ -95,6 +95,8 @@ fn the_newest_of_many_channels_fits_in_pieces() {
         assert_eq!(of_channel.next_back().unwrap()["seq"], newest, "{name}");
     }
     assert_eq!(got.len(), 300);
+    // Each is counted once, however many writes it took.
+    assert_eq!(world.stats().conflated, 1_501 - 300);
 }
 
 #[test]
