@@ -310,9 +310,11 @@ impl Shard {
                 let same = self.source.epoch.as_deref() == Some(&*resume.epoch);
                 start.seq = if same { position.seq } else { 0 };
                 start.next = self.store.first_after(start.seq);
-                let (dropped, dropped_seq) = self.store.value_dropped_to;
-                if dropped_seq > start.seq {
-                    start.next = start.next.min(dropped);
+                let (value, value_seq) = self.store.value_dropped_to;
+                let log = &self.catalog.pattern(ix).log;
+                if value_seq.min(log.dropped_seq) > start.seq {
+                    // A newest value may be gone: the cursor stands before that hole.
+                    start.next = start.next.min(value).min(log.dropped_to);
                 }
                 // Of another number line the client has nothing, so its messages begin at 0.
                 start.position = Some(start.seq);
