@@ -219,7 +219,7 @@ impl World {
 
     /// Evicts all but the newest `keep` places.
     pub fn evict_all_but(&mut self, keep: u64) {
-        let floor = Order(self.order + 1 - keep);
+        let floor = Order((self.order + 1).saturating_sub(keep));
         self.event(Event::Evict { floor });
     }
 
@@ -380,7 +380,10 @@ impl World {
 
     /// Does all there is to do, unless [`Self::pumping`] is off.
     pub fn pump(&mut self) {
+        let mut turns = 0;
         while self.pumping {
+            turns += 1;
+            assert!(turns < 50_000, "the shard comes to rest");
             while let Some(output) = self.shard.poll_output() {
                 self.outputs.push_back(output);
             }
