@@ -10,39 +10,39 @@ use crate::support::msg;
 
 /// An entry of a channel, as it was published.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Entry {
-    pub seq: u64,
-    pub prev: Option<u64>,
-    pub is_lost: bool,
+pub(crate) struct Entry {
+    pub(crate) seq: u64,
+    pub(crate) prev: Option<u64>,
+    pub(crate) is_lost: bool,
 }
 
 /// What was really published in the present epoch, by channel.
 #[derive(Default, Debug)]
-pub struct Truth {
-    pub epoch: u64,
-    pub channels: BTreeMap<String, Vec<Entry>>,
+pub(crate) struct Truth {
+    pub(crate) epoch: u64,
+    pub(crate) channels: BTreeMap<String, Vec<Entry>>,
     /// Whether every last value is kept.
-    pub keeps_values: bool,
+    pub(crate) keeps_values: bool,
 }
 
 impl Truth {
-    pub fn epoch_name(&self) -> String {
+    pub(crate) fn epoch_name(&self) -> String {
         format!("e{}", self.epoch)
     }
 
-    pub fn head(&self, channel: &str) -> Option<Entry> {
+    pub(crate) fn head(&self, channel: &str) -> Option<Entry> {
         self.channels.get(channel)?.last().copied()
     }
 }
 
 /// What a client remembers of a subscription.
 #[derive(Clone, Default, Debug)]
-pub struct Sub {
-    pub is_latest: bool,
+pub(crate) struct Sub {
+    pub(crate) is_latest: bool,
     snapshot: bool,
     closes: bool,
     base: Option<u64>,
-    pub last: Option<u64>,
+    pub(crate) last: Option<u64>,
     lost: Vec<(u64, u64)>,
     /// Not acked yet, or without an epoch: nothing is to come before the ack or the reset.
     waits: bool,
@@ -65,19 +65,19 @@ struct Replay {
 
 /// A client, across its connections.
 #[derive(Default, Debug)]
-pub struct Model {
-    pub epoch: Option<String>,
+pub(crate) struct Model {
+    pub(crate) epoch: Option<String>,
     chains: BTreeMap<String, u64>,
-    pub subs: BTreeMap<String, Sub>,
+    pub(crate) subs: BTreeMap<String, Sub>,
     requests: BTreeMap<u64, Value>,
     replays: BTreeMap<u64, Replay>,
     next_id: u64,
-    pub closed: bool,
+    pub(crate) closed: bool,
 }
 
 impl Model {
     /// Gives a request its id, and remembers it.
-    pub fn ask(&mut self, mut request: Value) -> Value {
+    pub(crate) fn ask(&mut self, mut request: Value) -> Value {
         self.next_id += 1;
         request["id"] = json!(self.next_id);
         self.requests.insert(self.next_id, request.clone());
@@ -85,7 +85,7 @@ impl Model {
     }
 
     /// The connection is gone: gives what a client resumes with.
-    pub fn disconnect(&mut self) -> Vec<(String, Sub)> {
+    pub(crate) fn disconnect(&mut self) -> Vec<(String, Sub)> {
         self.requests.clear();
         self.replays.clear();
         self.closed = false;
@@ -97,7 +97,7 @@ impl Model {
         subs.into_iter().collect()
     }
 
-    pub fn receive(&mut self, truth: &Truth, message: &Value) {
+    pub(crate) fn receive(&mut self, truth: &Truth, message: &Value) {
         assert!(!self.closed, "nothing follows a close");
         if message.get("close").is_some() {
             assert_eq!(message["close"], 4008);
@@ -273,7 +273,7 @@ impl Model {
     }
 
     /// A replay was asked for (it may still be refused).
-    pub fn begin_replay(&mut self, request: &Value) {
+    pub(crate) fn begin_replay(&mut self, request: &Value) {
         let replay = Replay {
             channel: request["data"]["channel"].as_str().unwrap().to_owned(),
             got: Vec::new(),
@@ -302,7 +302,7 @@ impl Model {
     }
 
     /// A client that reads has everything.
-    pub fn check_live(&self, truth: &Truth) {
+    pub(crate) fn check_live(&self, truth: &Truth) {
         let waits = self.subs.values().any(|sub| sub.waits);
         assert!(waits || self.replays.is_empty(), "{:?}", self.replays);
         if self.epoch != Some(truth.epoch_name()) {
