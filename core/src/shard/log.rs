@@ -84,7 +84,7 @@ pub(crate) struct Store {
     messages_max: usize,
     /// Last values given up because of `held_bytes_max`.
     pub(crate) values_dropped: u64,
-    /// The newest entry of a channel of which nothing is kept: its place and its seq. A cursor that
+    /// The newest of them, or of the `lost` in their place: its place and its seq. A cursor that
     /// passes over what is superseded may have missed it.
     pub(crate) value_dropped_to: (Order, u64),
 }
@@ -298,13 +298,12 @@ impl Store {
             if is_last {
                 self.hold(catalog, slot.channel, publication);
             } else {
-                note_dropped(catalog, slot.channel, order, publication.seq);
                 if catalog.channel(slot.channel).newest().is_none() {
-                    // The newest entry was a notice: who passes over what is superseded has not
-                    // been told of it by anything else.
-                    let dropped = (order, publication.seq);
-                    self.value_dropped_to = self.value_dropped_to.max(dropped);
+                    // A `lost` that stood in place of the newest value.
+                    let gone = (order, publication.seq);
+                    self.value_dropped_to = self.value_dropped_to.max(gone);
                 }
+                note_dropped(catalog, slot.channel, order, publication.seq);
             }
         }
         if self.slots.is_empty() {

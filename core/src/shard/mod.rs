@@ -58,6 +58,8 @@ struct Source {
     head_seq: u64,
     /// Every position at or above this one is proven by what this server saw.
     proven_from: u64,
+    /// The last seq that was announced as lost for all.
+    lost_to: u64,
     /// The first place of the number line.
     begin: Order,
 }
@@ -119,6 +121,7 @@ impl Shard {
                 durable: false,
                 head_seq: 0,
                 proven_from: 0,
+                lost_to: 0,
                 begin: Order(1),
             },
             notices: VecDeque::new(),

@@ -180,6 +180,11 @@ impl Exchange {
         if let Some(channel) = path.strip_prefix("/publish/") {
             return publish::answer(shared, self.peer, head, channel, body).await;
         }
+        if path == "/debug" || path.starts_with("/debug/") {
+            // Strangers are not told what is here and what is not.
+            let token = shared.settings.admin_token.as_ref();
+            guard::check_bearer(shared, &head.headers, self.peer, token)?;
+        }
         if !matches!(
             path,
             "/" | "/health" | "/live" | "/ready" | "/admission" | "/metrics"

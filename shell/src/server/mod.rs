@@ -27,6 +27,7 @@ use crate::metrics::Exporter;
 use crate::settings::Settings;
 use crate::source::{self, Clock, Publisher, SharedStatus, Upstream};
 pub use assemble::from_settings;
+use ports::Port;
 use shared::{Made, Shared, Sink};
 
 /// How often the machine's load is measured.
@@ -82,8 +83,19 @@ where
     M: FnMut(Instant) -> Sample + Send + 'static,
 {
     let shards = parts.shards.max(1);
-    let (doors, gates): (accept::Doors<L>, Vec<_>) =
-        (0..shards).map(|_| mpsc::unbounded_channel()).unzip();
+    let mut doors: accept::Doors<L> = Vec::new();
+    let mut ports = Vec::new();
+    let mut queues = Vec::new();
+    for _ in 0..shards {
+        let (events, event_queue) = mpsc::unbounded_channel();
+        let (commands, command_queue) = mpsc::unbounded_channel();
+        doors.push(commands.clone());
+        ports.push(Port { events, commands });
+        queues.push(driver::Queues {
+            events: event_queue,
+            commands: command_queue,
+        });
+    }
     let config = settings.gate_config(parts.connections_max);
     let status = SharedStatus::default();
     let shared = Arc::new(Shared::new(Made {
@@ -93,19 +105,19 @@ where
         local_addr: parts.listener.local_addr()?,
         publisher: parts.publisher,
         source: status.clone(),
-        ports: Box::new(doors.clone()),
+        ports: Box::new(ports),
         exporter: Exporter::new().map_err(io::Error::other)?,
         shards,
         seed: parts.seed,
         started_unix_ms: parts.started_unix_ms,
     }));
     let (alive, ended) = mpsc::channel(1);
-    for (index, gate) in gates.into_iter().enumerate() {
+    for (index, queues) in queues.into_iter().enumerate() {
         let (shared, alive) = (Arc::clone(&shared), Alive(alive.clone()));
         let name = format!("odin-shard-{index}");
         parts.spawn.shard(&name, move || async move {
             let _alive = alive;
-            driver::run::<L::Stream>(shared, index, gate).await;
+            driver::run::<L::Stream>(shared, index, queues).await;
         })?;
     }
     let mut tasks = JoinSet::new();
@@ -160,6 +172,12 @@ impl RunningServer {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.permits()
+    }
+
+    /// How often a socket took less than was offered to it.
+    #[must_use]
+    pub fn sockets_full(&self) -> u64 {
+        self.shared.counters.sockets_full()
     }
 
     /// Waits for the server to fail: it has no other way to end by itself.
