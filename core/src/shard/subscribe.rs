@@ -296,14 +296,8 @@ impl Shard {
         let channel = self.catalog.channel(ix);
         let mut start = self.live(channel.last_seq);
         start.resumed = Some(Ok(()));
-        if is_void(outcome) {
-            start.seq = 0;
-            if let Some(newest) = channel.newest().and_then(|place| self.store.get(place)) {
-                start.position = newest.prev;
-            }
-        } else {
-            (start.seq, start.position) = (position.seq, Some(position.seq));
-        }
+        start.seq = if is_void(outcome) { 0 } else { position.seq };
+        start.position = Some(start.seq);
         if channel.last_seq > start.seq {
             // Where the newest is gone, the cursor stands before a hole and says so.
             start.next = channel.newest().unwrap_or(channel.log.dropped_to);

@@ -132,8 +132,8 @@ pub(crate) struct Client {
     pub(crate) resets_owed: Vec<(usize, &'static str)>,
     pub(crate) requests: VecDeque<(u64, Request)>,
     pub(crate) replays: Vec<Replay>,
-    /// Notices about all subscriptions that must come, and those that may.
-    pub(crate) notices: VecDeque<String>,
+    /// Notices about all subscriptions that must come, with their places, and those that may.
+    pub(crate) notices: VecDeque<(u64, String)>,
     pub(crate) notices_optional: Vec<String>,
     pub(crate) next_id: u64,
     pub(crate) pings: u32,

@@ -171,6 +171,11 @@ impl Client {
         if seq <= sub.last && replayed(history, &mut self.replays, entry) {
             return;
         }
+        let passed = self
+            .notices
+            .front()
+            .filter(|(order, _)| *order < entry.order);
+        assert_eq!(passed, None, "{text} comes before a notice");
         live(history, sub, entry);
     }
 
@@ -217,7 +222,11 @@ impl Client {
             !self.subs.is_empty(),
             "a notice about no subscription: {text}"
         );
-        if self.notices.front().is_some_and(|notice| notice == text) {
+        if self
+            .notices
+            .front()
+            .is_some_and(|(_, notice)| notice == text)
+        {
             self.notices.pop_front();
         } else {
             let at = self
@@ -360,13 +369,9 @@ fn begin(a: Accepted) -> Sub {
     let wish = options.wishes.get(a.name);
     let recovered = a.resumed == Some(Ok(()));
     let continued = a.resumed == Some(Err("too_old")) && options.keep_on && !options.latest;
-    // Values at or before the position: of a pattern's snapshot, of a name's whose predecessor is
-    // not known, and in latest mode where the client's own value is of another number line.
-    let values = if recovered && options.latest {
-        wish.is_some_and(|wish| Some(&wish.epoch) != a.epoch.map(epoch_name).as_ref())
-    } else {
-        options.snapshot && !recovered && !continued && (wild || a.position.is_none())
-    };
+    // Values at or before the position: of a pattern's snapshot, and of a name's whose predecessor
+    // is not known.
+    let values = options.snapshot && !recovered && !continued && (wild || a.position.is_none());
     let values = values && a.epoch.is_some();
     let start = a.epoch.map(|_| a.position.unwrap_or(a.head));
     let snapshot_of_pattern = values && wild;

@@ -456,7 +456,9 @@ impl World {
                 replay.ended = true;
             }
             if client.names.is_empty() {
-                client.notices_optional.extend(client.notices.drain(..));
+                client
+                    .notices_optional
+                    .extend(client.notices.drain(..).map(|n| n.1));
             }
         }
     }
@@ -466,7 +468,7 @@ impl World {
         let client = &self.clients[at];
         // Mostly of a channel that is covered.
         let mut channel = CHANNELS[usize::from(channel) % CHANNELS.len()];
-        if let Some(name) = client.names.first().filter(|_| from % 4 > 0)
+        if let Some(name) = client.names.first().filter(|_| !from.is_multiple_of(4))
             && !covers(name, channel)
         {
             channel = CHANNELS.into_iter().find(|c| covers(name, c)).unwrap();
@@ -483,8 +485,11 @@ impl World {
             return;
         }
         let sub = client.subs.iter().find(|sub| covers(sub.name, channel));
-        // What it had before a reset that is on its way counts no more.
-        let sub = sub.filter(|_| client.resets_owed.is_empty());
+        // What it had before a reset or an unsubscribe that is on its way counts no more.
+        let changes =
+            |r: &(u64, Request)| matches!(r.1, Request::Subscribe(..) | Request::Unsubscribe(..));
+        let settled = client.resets_owed.is_empty() && !client.requests.iter().any(changes);
+        let sub = sub.filter(|_| settled);
         let had = sub.map_or(0, |sub| sub.newest_live);
         let to = to.unwrap_or(u64::MAX);
         let replay = Replay {
@@ -666,7 +671,7 @@ impl World {
             .iter_mut()
             .filter(|c| !c.gated && !c.names.is_empty())
         {
-            client.notices.push_back(text.clone());
+            client.notices.push_back((order.0, text.clone()));
         }
         let frame = frames::text(&text).into();
         let reason = LostReason::Discarded;
@@ -685,7 +690,9 @@ impl World {
         let epoch = epoch_name(self.history.epoch);
         let frame = reset_frame(&epoch, "stream_recreated");
         for client in &mut self.clients {
-            client.notices_optional.extend(client.notices.drain(..));
+            client
+                .notices_optional
+                .extend(client.notices.drain(..).map(|n| n.1));
             client
                 .replays
                 .iter_mut()
@@ -771,13 +778,9 @@ fn accept_name(history: &History, options: &Subscribe, name: &'static str) -> Ac
             Err("too_old")
         };
         has_start = outcome.is_ok() || outcome == Err("too_old") && options.keep_on;
-        if has_start && same {
-            position = Some(wish.seq);
-        } else if has_start && wild {
-            // Of another number line the client has nothing, so its messages begin at 0.
-            position = Some(0);
-        } else if has_start && let Some(entry) = history.newest(name) {
-            position = entry.prev;
+        if has_start {
+            // In latest mode a position of another number line is none: the newest is newer.
+            position = Some(if same { wish.seq } else { 0 });
         }
         resumed = Some(outcome);
     }
