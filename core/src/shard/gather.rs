@@ -153,7 +153,7 @@ impl Shard {
             reason = LostReason::Discarded;
         } else if sub.mode == Mode::Latest && matches!(sub.topic, Topic::Pattern(_)) {
             let (place, seq) = self.store.value_dropped_to;
-            (next, to) = (place.next(), seq);
+            (next, to) = (next.min(place.next()), to.min(seq));
         }
         let from = sub.seq + 1;
         let to = to.max(from);
