@@ -65,6 +65,8 @@ pub(super) struct Naming {
     nonce: Option<EpochNonce>,
     /// How often the nonce may still be sent out.
     writes_left: u8,
+    /// Whether the answer came on this connection. What is not stored by then never will be.
+    answered: bool,
 }
 
 impl Naming {
@@ -75,6 +77,7 @@ impl Naming {
             stored: None,
             nonce: None,
             writes_left: 0,
+            answered: false,
         }
     }
 
@@ -93,20 +96,26 @@ impl Naming {
     pub(super) fn diverge(&mut self, created: u64) {
         self.nonce = Some(EpochNonce::after(self.nonce, self.seed, created));
         self.writes_left = WRITES_MAX;
+        self.answered = false;
     }
 
     /// The nonce, if it is to be sent out now; counted as sent.
     pub(super) fn next_write(&mut self) -> Option<EpochNonce> {
-        if self.stored == self.nonce {
+        if self.answered || self.stored == self.nonce {
             self.writes_left = 0;
         }
         self.writes_left = self.writes_left.checked_sub(1)?;
         self.nonce
     }
 
-    /// The answer came: what the stream did not take over now, it never will.
+    /// The nonce was written or refused: what the stream says when it is read next decides.
     pub(super) fn answered(&mut self) {
-        self.writes_left = 0;
+        self.answered = true;
+    }
+
+    /// The connection is lost, perhaps before the stream could be read again.
+    pub(super) fn disconnected(&mut self) {
+        self.answered = false;
     }
 
     /// Whether the metadata says what it said last.

@@ -133,6 +133,7 @@ impl Follower {
     pub(super) fn disconnected(&mut self) {
         self.phase = Phase::Down;
         self.deadline = None;
+        self.naming.disconnected();
     }
 
     pub(super) fn info(&mut self, now: Instant, info: StreamInfo, steps: &mut Vec<Step>) {

@@ -101,6 +101,12 @@ impl Consumer {
         (live + self.snapshot.len()) as u64
     }
 
+    /// Messages that it has to deliver and that are still there.
+    pub(crate) fn left(&self, stream: &Stream) -> usize {
+        let due = |m: &&Stored| m.seq >= self.next_seq || self.snapshot.contains(&m.seq);
+        stream.kept.iter().filter(due).count()
+    }
+
     /// The next message; `None`: there is none.
     pub(crate) fn next(&mut self, stream: &Stream) -> Option<Stored> {
         while let Some(seq) = self.snapshot.pop() {
