@@ -244,6 +244,43 @@ async fn a_stream_restored_from_an_older_store_resets_although_it_grew_past_what
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_is_told_although_the_metadata_must_not_be_written() {
+    let mut server = NatsServer::configured(
+        r#"authorization { users = [ { user: odin, password: odin,
+             permissions: { publish: { deny: ["$JS.API.STREAM.UPDATE.>"] } } } ] }
+           no_auth_user: odin"#,
+    );
+    let running = Running::jetstream(&server.url(), 1).await;
+    running.ready().await;
+    publish(&context(&server).await, 0..50).await;
+    server.kill();
+    let older = server.fork();
+    server.restart();
+    publish(&context(&server).await, 50..100).await;
+    running
+        .events
+        .wait(|events| message_count(events) == 100)
+        .await;
+    server.kill();
+    server.restore(older);
+    server.restart();
+    let events = running.events.wait(|events| ready_count(events) == 2).await;
+    let [old, new] = &epochs(&events)[..] else {
+        panic!("two number lines: {events:?}")
+    };
+    assert_ne!(old, new);
+    let stored = context(&server).await.get_stream("TEST").await.unwrap();
+    let metadata = &stored.cached_info().config.metadata;
+    assert!(!metadata.contains_key(EpochNonce::METADATA_KEY));
+    publish(&context(&server).await, 100..105).await;
+    let events = running
+        .events
+        .wait(|events| events.last().and_then(published_seq) == Some(55))
+        .await;
+    assert_eq!(check_chains(&events).1, 1);
+}
+
 /// Whether the server is at least 2.10.
 async fn keeps_metadata(server: &NatsServer) -> bool {
     let client = async_nats::connect(server.url()).await.unwrap();
