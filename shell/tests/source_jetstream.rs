@@ -238,9 +238,9 @@ async fn a_stream_restored_from_an_older_store_resets_although_it_grew_past_what
     assert_ne!(old, new);
     if keeps_metadata(&server).await {
         assert!(nonce.is_some_and(|text| EpochNonce::parse(&text).is_some()));
-        assert_eq!(fresh[..], [new.clone()]);
+        assert_eq!(&fresh[..], std::slice::from_ref(new));
     } else {
-        assert_eq!((nonce, &fresh[..]), (None, &[old.clone()][..]));
+        assert_eq!((nonce, &fresh[..]), (None, std::slice::from_ref(old)));
     }
 }
 
