@@ -9,10 +9,12 @@
 //! It leaves to others: how the upstream is spoken to (the shell carries out [`Command`]s and reports
 //! [`Input`]s), who subscribes to what (the shards), and who may publish (HTTP).
 
+mod epoch;
 mod exchange;
 mod jetstream;
 mod numbering;
 mod retention;
+mod step;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -26,10 +28,12 @@ use crate::reason::{LostReason, ResetReason};
 use crate::stats::FeedStats;
 use crate::time::Instant;
 use crate::wire::event as wire;
+pub use epoch::EpochNonce;
 pub use exchange::{Command, DeliverPolicy, Delivered, Input, Outcome, Output, Source, StreamInfo};
-use jetstream::{Follower, Step};
+use jetstream::Follower;
 use numbering::Line;
 use retention::Retention;
+use step::Step;
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
@@ -101,6 +105,7 @@ impl Feed {
                     Input::Connected => follower.connected(now, steps),
                     Input::Disconnected => follower.disconnected(),
                     Input::Info(info) => follower.info(now, info, steps),
+                    Input::NonceWritten => follower.nonce_written(now, steps),
                     Input::ConsumerOpened { pending } => {
                         follower.consumer_opened(now, pending, steps);
                     }
@@ -187,6 +192,7 @@ impl Feed {
             }
             Input::Disconnected
             | Input::Info(_)
+            | Input::NonceWritten
             | Input::ConsumerOpened { .. }
             | Input::Heartbeat
             | Input::Failed => {}
