@@ -1,16 +1,23 @@
 //! The `odin-ws` binary: settings, signals and exit codes around [`odin_shell::server`].
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
 use odin_shell::drain::Signals;
 use odin_shell::server::{self, RunningServer};
 use odin_shell::settings::{Loaded, Settings, exit};
-use odin_shell::{listener, logging};
+use odin_shell::{healthcheck, listener, logging};
 
 fn main() -> ExitCode {
-    let settings = match Settings::load(std::env::args_os(), std::env::vars_os()) {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    let asks_health = args.get(1).is_some_and(|command| command == "healthcheck");
+    if asks_health {
+        args.remove(1);
+    }
+    let settings = match Settings::load(args.into_iter(), std::env::vars_os()) {
+        Ok(Loaded::Run(settings)) if asks_health => return check_health(&settings),
         Ok(Loaded::Run(settings)) => *settings,
         Ok(Loaded::Print(text)) => {
             say(&text);
@@ -18,11 +25,28 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("odin-ws: {error}");
-            return ExitCode::from(exit::SETTINGS);
+            // Container engines know 0 and 1 of a health check, and keep 2 for themselves.
+            let code = if asks_health {
+                exit::FAILED
+            } else {
+                exit::SETTINGS
+            };
+            return ExitCode::from(code);
         }
     };
     match run(settings) {
         Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("odin-ws: {error}");
+            ExitCode::from(exit::FAILED)
+        }
+    }
+}
+
+/// Asks the server that runs with these settings whether it lives.
+fn check_health(settings: &Settings) -> ExitCode {
+    match healthcheck::check(settings.listen) {
+        Ok(()) => ExitCode::from(exit::OK),
         Err(error) => {
             eprintln!("odin-ws: {error}");
             ExitCode::from(exit::FAILED)
