@@ -1,4 +1,6 @@
 //! Odin WS under simulation: what stands in for the world, and what judges the server from outside.
 #![forbid(unsafe_code)]
 
+pub mod marks;
 pub mod oracle;
+pub mod swarm;

@@ -10,7 +10,15 @@ type Command = (
     fn(&[String]) -> Result<(), String>,
 );
 
-const COMMANDS: &[Command] = &[("list", "", "what there is to run", list)];
+const COMMANDS: &[Command] = &[
+    ("list", "", "what there is to run", list),
+    (
+        "swarm",
+        "--seeds N [--from S] | --seed S",
+        "the bare machines under drawn faults",
+        swarm,
+    ),
+];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -32,5 +40,37 @@ fn list(_: &[String]) -> Result<(), String> {
     for (name, options, what, _) in COMMANDS {
         println!("odin-sim {name:<8} {options:<28} {what}");
     }
+    Ok(())
+}
+
+/// The number after an option; `None`: it is not given.
+fn number(words: &[String], option: &str) -> Result<Option<u64>, String> {
+    let Some(at) = words.iter().position(|word| word == option) else {
+        return Ok(None);
+    };
+    let value = words.get(at + 1).and_then(|word| word.parse().ok());
+    value
+        .map(Some)
+        .ok_or_else(|| format!("{option} wants a number"))
+}
+
+fn swarm(words: &[String]) -> Result<(), String> {
+    if let Some(seed) = number(words, "--seed")? {
+        println!("{}", odin_sim::swarm::explain(seed)?);
+        return Ok(());
+    }
+    let seeds = number(words, "--seeds")?.unwrap_or(1_000);
+    let from = number(words, "--from")?.unwrap_or(1);
+    let began = std::time::Instant::now();
+    let mut total = odin_sim::swarm::Report::default();
+    for seed in from..from.saturating_add(seeds) {
+        match odin_sim::swarm::run(seed) {
+            Ok(report) => total.add(&report),
+            Err(_) => return odin_sim::swarm::explain(seed).map(|_| ()),
+        }
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let pace = total.simulated.as_secs_f64() / seconds;
+    println!("{total}, in {seconds:.1} s: {pace:.0} simulated seconds a second");
     Ok(())
 }

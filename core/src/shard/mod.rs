@@ -26,6 +26,8 @@ mod slab;
 mod subscribe;
 mod subscription;
 mod transmit;
+#[cfg(feature = "verify")]
+mod verify;
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::sync::Arc;
@@ -34,6 +36,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 pub use self::api::{Input, Message, Output, Transmit};
+#[cfg(feature = "verify")]
+pub use self::verify::Census;
 use self::catalog::Catalog;
 use self::log::Store;
 use self::session::{Purpose, Session, State};

@@ -185,7 +185,10 @@ impl Client {
         let Some(id) = m.id else {
             if code == "RATE_LIMIT_EXCEEDED" {
                 self.dropped += 1;
-                return Ok(Seen::Refused);
+                return match self.dropped <= self.may_drop {
+                    true => Ok(Seen::Refused),
+                    false => fault("dropped for its rate, and it was within it"),
+                };
             }
             self.nameless = match self.nameless.checked_sub(1) {
                 Some(left) => left,
