@@ -237,18 +237,21 @@ impl Shard {
         let channel = self.catalog.channel(ix);
         let mut start = self.live(channel.last_seq);
         let mut wants_value = asked.snapshot;
+        let mut keeps_position = false;
         if let Some((resume, position)) = wish {
             let outcome = self.prove_channel(ix, resume, position);
             if asked.mode == Mode::Latest && self.source.ready {
                 let same = outcome.is_ok() || self.source.epoch.as_deref() == Some(&*resume.epoch);
-                let newer = !same || channel.last_seq > position.seq;
                 start.resumed = Some(Ok(()));
-                start.position = if same {
-                    Some(position.seq)
-                } else {
-                    start.position
-                };
-                wants_value = newer;
+                wants_value = !same || channel.last_seq > position.seq;
+                if same {
+                    start.position = Some(position.seq);
+                    keeps_position = true;
+                    // The newest value was given up, so that the client has to be told.
+                    if wants_value && self.store.get(channel.last).is_none() {
+                        (start.seq, start.owes_lost) = (position.seq, true);
+                    }
+                }
             } else {
                 match outcome {
                     Ok(()) => {
@@ -283,7 +286,7 @@ impl Shard {
         if wants_value && let Some(last) = self.store.get(channel.last) {
             start.next = channel.last;
             start.seq = last.seq.saturating_sub(1);
-            if start.resumed.is_none() || matches!(start.resumed, Some(Err(_))) {
+            if !keeps_position {
                 start.position = last.prev;
             }
         }
@@ -303,11 +306,12 @@ impl Shard {
                 let same = self.source.epoch.as_deref() == Some(&*resume.epoch);
                 start.seq = if same { position.seq } else { 0 };
                 start.next = self.store.first_after(start.seq);
-                start.position = if same {
-                    Some(position.seq)
-                } else {
-                    start.position
-                };
+                let (dropped, dropped_seq) = self.store.value_dropped_to;
+                if dropped_seq > start.seq {
+                    // A newest value may have been given up: the cursor meets that hole first.
+                    start.next = start.next.min(dropped);
+                }
+                start.position = Some(start.seq);
                 start.resumed = Some(Ok(()));
                 return start;
             }
