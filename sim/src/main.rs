@@ -14,7 +14,7 @@ const COMMANDS: &[Command] = &[
     ("list", "", "what there is to run", list),
     (
         "swarm",
-        "--seeds N [--from S] | --seed S",
+        "--seeds N [--from S] [--keep-going] | --seed S",
         "the bare machines under drawn faults",
         swarm,
     ),
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 
 fn list(_: &[String]) -> Result<(), String> {
     for (name, options, what, _) in COMMANDS {
-        println!("odin-sim {name:<8} {options:<28} {what}");
+        println!("odin-sim {name:<8} {options:<46} {what}");
     }
     Ok(())
 }
@@ -62,15 +62,24 @@ fn swarm(words: &[String]) -> Result<(), String> {
     let seeds = number(words, "--seeds")?.unwrap_or(1_000);
     let from = number(words, "--from")?.unwrap_or(1);
     let began = std::time::Instant::now();
+    let goes_on = words.iter().any(|word| word == "--keep-going");
+    let mut failed = 0;
     let mut total = odin_sim::swarm::Report::default();
     for seed in from..from.saturating_add(seeds) {
         match odin_sim::swarm::run(seed) {
             Ok(report) => total.add(&report),
+            Err(what) if goes_on => {
+                failed += 1;
+                println!("seed {seed}: {}", what.lines().next().unwrap_or_default());
+            }
             Err(_) => return odin_sim::swarm::explain(seed).map(|_| ()),
         }
     }
     let seconds = began.elapsed().as_secs_f64();
     let pace = total.simulated.as_secs_f64() / seconds;
+    if failed > 0 {
+        return Err(format!("{failed} of {seeds} seeds failed"));
+    }
     println!("{total}, in {seconds:.1} s: {pace:.0} simulated seconds a second");
     Ok(())
 }

@@ -389,7 +389,11 @@ impl Store {
             }
         }
         same("bytes of the arena", self.arena_bytes as u64, bytes as u64)?;
-        let held = self.held.values().map(|(_, p)| p.frame.len()).sum::<usize>();
+        let held = self
+            .held
+            .values()
+            .map(|(_, p)| p.frame.len())
+            .sum::<usize>();
         same("bytes of last values", self.held_bytes as u64, held as u64)?;
         if self.held_bytes > self.held_bytes_max {
             return Err("more bytes of last values than allowed".into());
@@ -411,7 +415,10 @@ impl Store {
                 values += 1;
                 let found = self.held.get(&held).map(|(channel, _)| *channel);
                 if found != Some(ix) {
-                    return Err(alloc::format!("{} holds no value at {held:?}", channel.name));
+                    return Err(alloc::format!(
+                        "{} holds no value at {held:?}",
+                        channel.name
+                    ));
                 }
             }
         }

@@ -36,14 +36,14 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 pub use self::api::{Input, Message, Output, Transmit};
-#[cfg(feature = "verify")]
-pub use self::verify::Census;
 use self::catalog::Catalog;
 use self::log::Store;
 use self::session::{Purpose, Session, State};
 use self::slab::Slab;
 use self::subscription::{SubIx, Subscription, Topic};
 use self::transmit::Taken;
+#[cfg(feature = "verify")]
+pub use self::verify::Census;
 use crate::config::Config;
 use crate::event::Lost;
 use crate::id::{ConnId, Order};

@@ -116,7 +116,9 @@ impl Client {
             if !recovered {
                 self.chains.retain(|channel, _| !covers(name, channel));
             }
-            if let (Some(position), false) = (position, is_pattern(name)) {
+            // A position that was resumed may be that of a `lost`: what comes next has a prev at or below it.
+            let exact = !recovered && !owed_lost && !is_pattern(name);
+            if let (Some(position), true) = (position, exact) {
                 self.chains.insert(name.clone(), position);
             }
             let wants_newest = snapshot && !recovered;

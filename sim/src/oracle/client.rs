@@ -242,7 +242,7 @@ impl Client {
                 .unwrap_or(0)
                 .max(sub.base.unwrap_or(0));
             for (seq, tick) in line.missed(reached, u64::MAX) {
-                if !sub.is_lost(seq) && (tick > sub.since || sub.recovered) {
+                if !sub.is_lost(seq) && (tick > sub.since || sub.recovered && !sub.latest) {
                     return fault(format!(
                         "{name}: nobody was told of what was missed at {seq}"
                     ));
@@ -291,7 +291,8 @@ impl Client {
         before: u64,
     ) -> Result<(), Fault> {
         for (seq, entry) in line.between(channel, after, before) {
-            let gone_before = entry.gone.is_some_and(|tick| tick <= sub.since) && !sub.recovered;
+            let gone_before =
+                entry.gone.is_some_and(|tick| tick <= sub.since) && (!sub.recovered || sub.latest);
             if !sub.is_lost(seq) && !gone_before {
                 return fault(format!("{channel} {seq} is missing, and nobody was told"));
             }

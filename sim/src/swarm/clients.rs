@@ -68,7 +68,9 @@ impl World {
         let lawful = self.servers[server].law.admit(now, address);
         let admitted = self.servers[server].gate.admit(now, address);
         if admitted.map_err(|refused| refused.reason).err() != lawful {
-            return Err(Failure(format!("the gate says {admitted:?}, and should {lawful:?}")));
+            return Err(Failure(format!(
+                "the gate says {admitted:?}, and should {lawful:?}"
+            )));
         }
         if let Err(refused) = admitted {
             return self.refused(server, refused.reason, refused.retry_after);
@@ -79,7 +81,9 @@ impl World {
         let bucket = Bucket::new(now, config.message_rate, config.message_burst);
         self.peers[at].connected(now, home, bucket);
         self.oracle.opened(self.peers[at].id);
-        self.servers[server].units[unit].clients.insert(conn.index(), at);
+        self.servers[server].units[unit]
+            .clients
+            .insert(conn.index(), at);
         self.flush(server, unit)
     }
 
@@ -103,7 +107,9 @@ impl World {
         different.sort_unstable();
         different.dedup();
         match different.len() * 2 < retries.len() {
-            true => Err(Failure("clients that are refused are all told the same time".into())),
+            true => Err(Failure(
+                "clients that are refused are all told the same time".into(),
+            )),
             false => Ok(()),
         }
     }
@@ -158,8 +164,9 @@ impl World {
         }
         let known = peer.memory.positions.iter();
         let known = known.filter(|(name, _)| names.contains(name));
-        let mut positions: serde_json::Map<String, Value> =
-            known.map(|(name, seq)| (name.clone(), json!(seq))).collect();
+        let mut positions: serde_json::Map<String, Value> = known
+            .map(|(name, seq)| (name.clone(), json!(seq)))
+            .collect();
         let epoch = peer.memory.epoch.clone().unwrap_or_default();
         match wish.resume {
             Resume::None => {}
@@ -187,9 +194,13 @@ impl World {
             return;
         };
         self.peers[at].remember(positions, home.server);
-        self.ask(at, json!({"type": "unsubscribe", "data": {"channels": names}}));
+        self.ask(
+            at,
+            json!({"type": "unsubscribe", "data": {"channels": names}}),
+        );
         if let Ok(census) = self.verify(home.server, home.unit) {
-            self.marks.hit_if(Mark::UnsubscribeInReplay, census.replays > 0);
+            self.marks
+                .hit_if(Mark::UnsubscribeInReplay, census.replays > 0);
         }
     }
 
@@ -237,7 +248,10 @@ impl World {
                 self.oracle.may_close(id, reason.code());
                 self.peers[at].must_end = Some(self.now + grace);
                 self.peers[at].closing = true;
-                let input = Input::Violation { conn, reason: *reason };
+                let input = Input::Violation {
+                    conn,
+                    reason: *reason,
+                };
                 return self.handle(server, unit, input);
             }
             Outgoing::Text(text) => {

@@ -131,9 +131,15 @@ impl World {
             slices += 1;
         }
         let bounded = bytes.len() <= Shard::TRANSMIT_BYTES_MAX || slices == 1;
-        if bytes.len() != transmit.bytes || slices != transmit.slices || !bounded || slices > Shard::SLICES_MAX {
+        if bytes.len() != transmit.bytes
+            || slices != transmit.slices
+            || !bounded
+            || slices > Shard::SLICES_MAX
+        {
             let found = bytes.len();
-            return Err(Failure(format!("{transmit:?} is {slices} slices and {found} bytes")));
+            return Err(Failure(format!(
+                "{transmit:?} is {slices} slices and {found} bytes"
+            )));
         }
         let Some(at_peer) = self.peer_of(at, unit, conn) else {
             return Err(Failure(format!("{conn} is nobody, and is written to")));
@@ -143,7 +149,9 @@ impl World {
             self.marks.hit(Mark::WriteFailed);
             self.leave(at_peer);
             let reason = CloseReason::Transport;
-            self.servers[at].units[unit].shard.handle(now, Input::Closed { conn, reason });
+            self.servers[at].units[unit]
+                .shard
+                .handle(now, Input::Closed { conn, reason });
             return self.verify(at, unit).map(|_| ());
         }
         let taken = peer.takes(bytes.len());
@@ -160,17 +168,23 @@ impl World {
             peer.blocked_since = None;
         }
         self.marks.hit_if(Mark::NothingTaken, taken == 0);
-        self.marks.hit_if(Mark::AllButOneByte, taken + 1 == bytes.len());
+        self.marks
+            .hit_if(Mark::AllButOneByte, taken + 1 == bytes.len());
         let shard = &mut self.servers[at].units[unit].shard;
         shard.handle(now, Input::Written { conn, bytes: taken });
         let after = shard.stats();
         if after.bytes_sent - before.bytes_sent != taken as u64 {
-            return Err(Failure(format!("{taken} bytes went, and others were counted")));
+            return Err(Failure(format!(
+                "{taken} bytes went, and others were counted"
+            )));
         }
         let census = self.verify(at, unit)?;
-        self.marks.hit_if(Mark::PartialWrite, taken > 0 && census.partial > 0);
-        self.marks.hit_if(Mark::Conflated, after.conflated > before.conflated);
-        self.marks.hit_if(Mark::SnapshotInParts, census.in_snapshot > 0);
+        self.marks
+            .hit_if(Mark::PartialWrite, taken > 0 && census.partial > 0);
+        self.marks
+            .hit_if(Mark::Conflated, after.conflated > before.conflated);
+        self.marks
+            .hit_if(Mark::SnapshotInParts, census.in_snapshot > 0);
         Ok(())
     }
 
@@ -218,7 +232,8 @@ impl World {
         server.law.closed(address);
         let peer = &mut self.peers[peer];
         peer.remember(self.oracle.positions(peer.id), home.server);
-        self.marks.hit_if(Mark::HangupInFrame, peer.decoder.waiting() > 0);
+        self.marks
+            .hit_if(Mark::HangupInFrame, peer.decoder.waiting() > 0);
         peer.inflight.clear();
         peer.outbox.clear();
         peer.blocked_since = None;
@@ -275,11 +290,15 @@ impl World {
             Seen::Refused => self.marks.hit(Mark::Refused),
             Seen::Lost => self.marks.hit(Mark::LostSeen),
             Seen::Reset => self.marks.hit(Mark::ResetSeen),
-            Seen::Resumed { recovered, unrecovered } => {
+            Seen::Resumed {
+                recovered,
+                unrecovered,
+            } => {
                 self.marks.hit_if(Mark::Unrecovered, unrecovered > 0);
                 self.marks.hit_if(Mark::Recovered, recovered > 0);
                 if let Some(home) = peer.home.filter(|_| recovered > 0) {
-                    self.marks.hit_if(Mark::RecoveredElsewhere, home.server != peer.memory_of);
+                    self.marks
+                        .hit_if(Mark::RecoveredElsewhere, home.server != peer.memory_of);
                     let evicted = self.servers[home.server].feed.stats();
                     self.marks.hit_if(
                         Mark::RecoveredAcrossEviction,
@@ -323,10 +342,20 @@ impl World {
         let grace = config.close_timeout + Duration::from_millis(1_100);
         for peer in &self.peers {
             let Some(home) = peer.home else { continue };
-            let idle = (!config.idle_timeout.is_zero()).then(|| peer.heard + config.idle_timeout + grace);
-            let stalled = peer.blocked_since.map(|since| since + config.write_stall + grace);
+            let idle =
+                (!config.idle_timeout.is_zero()).then(|| peer.heard + config.idle_timeout + grace);
+            let stalled = peer
+                .blocked_since
+                .map(|since| since + config.write_stall + grace);
             let drained = self.servers[home.server].drain_by.map(|by| by + grace);
-            let limits = [(idle, "idle"), (stalled, "stalled"), (drained, "drained"), (peer.must_end, "at fault")];
+            // A drain that has begun to flush has until its deadline.
+            let stalled = stalled.map(|limit| drained.map_or(limit, |drained| limit.max(drained)));
+            let limits = [
+                (idle, "idle"),
+                (stalled, "stalled"),
+                (drained, "drained"),
+                (peer.must_end, "at fault"),
+            ];
             for (limit, what) in limits {
                 if limit.is_some_and(|limit| limit < self.now) {
                     let what = format!("it is {what} for too long and still connected");

@@ -28,7 +28,9 @@ impl World {
                 return self.all_get_more();
             }
         }
-        Err(Failure(format!("not well after {BOUND_SECS} s without faults")))
+        Err(Failure(format!(
+            "not well after {BOUND_SECS} s without faults"
+        )))
     }
 
     fn end_faults(&mut self) -> Check {
@@ -50,7 +52,8 @@ impl World {
             peer.limit = None;
             peer.breaks = false;
             peer.window = usize::MAX;
-            peer.outbox.retain(|what| matches!(what, Outgoing::Close | Outgoing::Pong));
+            peer.outbox
+                .retain(|what| matches!(what, Outgoing::Close | Outgoing::Pong));
         }
         self.pump()?;
         self.release()?;
@@ -91,7 +94,10 @@ impl World {
 
     fn is_settled(&self) -> bool {
         let synced = (0..self.servers.len()).all(|at| self.in_sync(at));
-        let read = self.peers.iter().all(|peer| peer.inflight.is_empty() && peer.outbox.is_empty());
+        let read = self
+            .peers
+            .iter()
+            .all(|peer| peer.inflight.is_empty() && peer.outbox.is_empty());
         synced && read
     }
 

@@ -132,7 +132,10 @@ impl GateLaw {
         let limited = config.ip_max_connections > 0 || config.ip_accept_rate > 0;
         let mut known = peer.filter(|_| limited).map(|peer| {
             self.peers.entry(peer).or_insert_with(|| {
-                (0, Bucket::new(now, config.ip_accept_rate, config.ip_accept_burst))
+                (
+                    0,
+                    Bucket::new(now, config.ip_accept_rate, config.ip_accept_burst),
+                )
             })
         });
         if let Some((connections, bucket)) = &mut known {

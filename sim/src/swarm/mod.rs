@@ -104,12 +104,20 @@ pub fn explain(seed: u64) -> Result<Report, String> {
     };
     let (few, Failure(what)) = shrink::shrink(&setup, steps.clone(), first);
     let mut text = String::new();
-    let _ = writeln!(text, "seed {seed} fails\n\n{setup:#?}\n");
-    let _ = writeln!(text, "{} of its {} steps are enough:\n", few.len(), steps.len());
+    let _ = writeln!(text, "seed {seed} fails\n\n{setup:?}\n");
+    let _ = writeln!(
+        text,
+        "{} of its {} steps are enough:\n",
+        few.len(),
+        steps.len()
+    );
     for step in &few {
         let _ = writeln!(text, "    {step:?}");
     }
-    let _ = writeln!(text, "\n{what}\n\nreproduce with: odin-sim swarm --seed {seed}");
+    let _ = writeln!(
+        text,
+        "\n{what}\n\nreproduce with: odin-sim swarm --seed {seed}"
+    );
     Err(text)
 }
 

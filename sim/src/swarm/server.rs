@@ -114,9 +114,14 @@ impl Server {
         let fetching = link.fetching && link.connected;
         let heartbeat = fetching.then_some(link.heartbeat_at.max(link.mute_until));
         let answer = (link.command.is_some() && link.mute_until > now).then_some(link.mute_until);
-        let shards = self.units.iter().filter_map(|unit| unit.shard.poll_timeout());
+        let shards = self
+            .units
+            .iter()
+            .filter_map(|unit| unit.shard.poll_timeout());
         let feed = self.feed.poll_timeout();
-        let all = [heartbeat, answer, link.back_at, feed].into_iter().flatten();
+        let all = [heartbeat, answer, link.back_at, feed]
+            .into_iter()
+            .flatten();
         all.chain(shards).min()
     }
 }

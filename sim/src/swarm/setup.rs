@@ -103,14 +103,23 @@ impl Setup {
         let rollbacks = stream && rng.one_in(4);
         let shared_stream = stream && rng.one_in(4);
         let deletes = stream && !rollbacks && !shared_stream && rng.one_in(2);
-        let servers = if stream && !rollbacks && rng.one_in(2) { 2 } else { 1 };
+        let servers = if stream && !rollbacks && rng.one_in(2) {
+            2
+        } else {
+            1
+        };
         let roomy = upstream == Upstream::Embedded && rng.one_in(2);
         let mut channels = CHANNELS.to_vec();
         channels.truncate(rng.range(1, CHANNELS.len() as u64) as usize);
         let config = shard_limits(rng, roomy);
         let feed = feed_limits(rng, roomy);
         let clients = (0..rng.range(2, 9))
-            .map(|_| (rng.pick(&Profile::ALL), rng.pick(&[64, 200, 700, 3_000, 100_000])))
+            .map(|_| {
+                (
+                    rng.pick(&Profile::ALL),
+                    rng.pick(&[64, 200, 700, 3_000, 100_000]),
+                )
+            })
             .collect();
         Self {
             seed,
@@ -127,7 +136,11 @@ impl Setup {
             shared_stream,
             rollbacks,
             deletes,
-            stream_max: if deletes && rng.one_in(2) { rng.range(2, 20) as usize } else { usize::MAX },
+            stream_max: if deletes && rng.one_in(2) {
+                rng.range(2, 20) as usize
+            } else {
+                usize::MAX
+            },
             prestored: if stream { rng.pick(&[0, 0, 3, 20]) } else { 0 },
             restarts: !rollbacks && !roomy && rng.one_in(3),
             roomy,
@@ -147,8 +160,16 @@ fn shard_limits(rng: &mut Rng, roomy: bool) -> Config {
         patterns_per_connection: rng.pick(&[0, 1, 2, 16]),
         patterns_per_server: rng.pick(&[0, 2, 10_000, 10_000]),
         channels_max: rng.pick(&[0, 2, 100_000, 100_000]),
-        log_messages: if roomy { default.log_messages } else { rng.pick(&[1, 2, 4, 8, 60, 16_384]) },
-        last_value_bytes: if !roomy && rng.one_in(5) { 300 } else { default.last_value_bytes },
+        log_messages: if roomy {
+            default.log_messages
+        } else {
+            rng.pick(&[1, 2, 4, 8, 60, 16_384])
+        },
+        last_value_bytes: if !roomy && rng.one_in(5) {
+            300
+        } else {
+            default.last_value_bytes
+        },
         ping_interval: rng.pick(&[secs(0), secs(2), secs(25)]),
         idle_timeout: rng.pick(&[secs(0), secs(5), secs(60), secs(60)]),
         write_stall: rng.pick(&[secs(2), secs(10), secs(10)]),
@@ -160,14 +181,22 @@ fn shard_limits(rng: &mut Rng, roomy: bool) -> Config {
 fn feed_limits(rng: &mut Rng, roomy: bool) -> FeedConfig {
     let default = FeedConfig::default();
     FeedConfig {
-        log_bytes: if roomy { default.log_bytes } else { rng.pick(&[300, 1_000, 5_000, default.log_bytes]) },
+        log_bytes: if roomy {
+            default.log_bytes
+        } else {
+            rng.pick(&[300, 1_000, 5_000, default.log_bytes])
+        },
         log_age: if roomy {
             Duration::ZERO
         } else {
             Duration::from_millis(rng.pick(&[0, 500, 5_000, 300_000]))
         },
         payload_bytes_max: rng.pick(&[0, 150, 1 << 20]),
-        channels_max: if !roomy && rng.one_in(10) { 3 } else { default.channels_max },
+        channels_max: if !roomy && rng.one_in(10) {
+            3
+        } else {
+            default.channels_max
+        },
         silence: Duration::from_secs(3),
     }
 }

@@ -10,7 +10,11 @@ pub(crate) enum Step {
     /// Time passes.
     Advance { millis: u64 },
     /// Messages are published, each written out before the next.
-    Publish { channel: usize, form: u64, times: u64 },
+    Publish {
+        channel: usize,
+        form: u64,
+        times: u64,
+    },
     /// Messages are published faster than anything is written.
     Burst { channel: usize, times: u64 },
     /// A client reads so many bytes.
@@ -58,9 +62,17 @@ pub(crate) enum Step {
     /// The stream goes back, and grows again by so many messages before anyone looks.
     Rollback { back: u64, regrow: u64 },
     /// A shard takes nothing from the Feed until it is let go.
-    Hold { server: usize, shard: usize, on: bool },
+    Hold {
+        server: usize,
+        shard: usize,
+        on: bool,
+    },
     /// The machine's load: CPU and memory in thousandths; 0: unknown.
-    Sample { server: usize, cpu: u32, memory: u64 },
+    Sample {
+        server: usize,
+        cpu: u32,
+        memory: u64,
+    },
     /// A server drains.
     Drain { server: usize, millis: u64 },
     /// A server dies and another takes its place.
@@ -95,7 +107,10 @@ pub(crate) fn plan(rng: &mut Rng, setup: &Setup) -> Vec<Step> {
     let mut steps = Vec::new();
     for client in 0..setup.clients.len() {
         if !rng.one_in(6) {
-            steps.push(Step::Connect { client, server: rng.index(setup.servers) });
+            steps.push(Step::Connect {
+                client,
+                server: rng.index(setup.servers),
+            });
             steps.push(subscribe(rng, setup, client));
         }
     }
@@ -115,12 +130,16 @@ pub(crate) fn plan(rng: &mut Rng, setup: &Setup) -> Vec<Step> {
                 cpu: rng.pick(&[0, 500, 850, 950, 990]),
                 memory: rng.pick(&[0, 500, 870, 905, 980]),
             },
-            97 if rng.one_in(6) => Step::Drain {
+            97 if !setup.rollbacks && rng.one_in(6) => Step::Drain {
                 server: rng.index(setup.servers),
                 millis: rng.pick(&[0, 50, 2_000, 30_000]),
             },
-            98 if setup.restarts => Step::Restart { server: rng.index(setup.servers) },
-            _ => Step::Advance { millis: rng.range(1, 300) },
+            98 if setup.restarts => Step::Restart {
+                server: rng.index(setup.servers),
+            },
+            _ => Step::Advance {
+                millis: rng.range(1, 300),
+            },
         });
     }
     steps
@@ -138,11 +157,26 @@ fn advance(rng: &mut Rng) -> Step {
 
 fn publish(rng: &mut Rng, setup: &Setup) -> Step {
     // One channel is busier than the others.
-    let channel = if rng.one_in(2) { 0 } else { rng.index(setup.channels.len() + 1) };
+    let channel = if rng.one_in(2) {
+        0
+    } else {
+        rng.index(setup.channels.len() + 1)
+    };
     match rng.below(8) {
-        0 => Step::Burst { channel, times: rng.range(2, 90) },
-        1 => Step::Publish { channel, form: rng.next(), times: rng.range(2, 30) },
-        _ => Step::Publish { channel, form: rng.next(), times: rng.range(1, 2) },
+        0 => Step::Burst {
+            channel,
+            times: rng.range(2, 90),
+        },
+        1 => Step::Publish {
+            channel,
+            form: rng.next(),
+            times: rng.range(2, 30),
+        },
+        _ => Step::Publish {
+            channel,
+            form: rng.next(),
+            times: rng.range(1, 2),
+        },
     }
 }
 
@@ -158,7 +192,14 @@ fn subscribe(rng: &mut Rng, setup: &Setup, client: usize) -> Step {
             rng.index(setup.channels.len())
         });
     }
-    let resume = rng.pick(&[Resume::Memory, Resume::Memory, Resume::Memory, Resume::None, Resume::Stale, Resume::Ahead]);
+    let resume = rng.pick(&[
+        Resume::Memory,
+        Resume::Memory,
+        Resume::Memory,
+        Resume::None,
+        Resume::Stale,
+        Resume::Ahead,
+    ]);
     if matches!(resume, Resume::Memory) && rng.below(4) > 0 {
         names.clear();
     }
@@ -182,23 +223,51 @@ fn client_step(rng: &mut Rng, setup: &Setup) -> Step {
     let home = rng.index(setup.servers);
     let (profile, window) = setup.clients[client];
     let bytes = rng.index(window) + 1;
+    #[allow(
+        clippy::match_overlapping_arm,
+        reason = "what a profile does comes before what all do"
+    )]
+    #[allow(
+        overlapping_range_endpoints,
+        reason = "what a profile does comes before what all do"
+    )]
     match (profile, rng.below(24)) {
         (Profile::Slow, 0..14) => Step::Read { client, bytes },
         (Profile::Stalled, 0..3) => Step::Read { client, bytes },
         (Profile::Flapping, 0..6) | (Profile::Roaming, 0..4) | (_, 0) => Step::Hangup { client },
-        (Profile::Flapping, 6..14) | (Profile::Roaming, 4..10) | (_, 1..5) => {
-            Step::Connect { client, server: home }
-        }
-        (Profile::Flooding, 5..14) => Step::Heartbeat { client, times: rng.range(2, 30) },
-        (Profile::Malformed, 5..14) => Step::Wrong { client, how: rng.index(16) },
-        (_, 5..8) => Step::Limit { client, bytes: rng.index(150) },
+        (Profile::Flapping, 6..14) | (Profile::Roaming, 4..10) | (_, 1..5) => Step::Connect {
+            client,
+            server: home,
+        },
+        (Profile::Flooding, 5..14) => Step::Heartbeat {
+            client,
+            times: rng.range(2, 30),
+        },
+        (Profile::Malformed, 5..14) => Step::Wrong {
+            client,
+            how: rng.index(16),
+        },
+        (_, 5..8) => Step::Limit {
+            client,
+            bytes: rng.index(150),
+        },
         (_, 8..9) => Step::Heartbeat { client, times: 1 },
         (_, 9..10) => Step::Ping { client },
-        (_, 10..12) => Step::Unsubscribe { client, all: rng.one_in(2) },
-        (_, 12..14) => Step::Replay { client, back: rng.below(30), span: rng.below(30) },
+        (_, 10..12) => Step::Unsubscribe {
+            client,
+            all: rng.one_in(2),
+        },
+        (_, 12..14) => Step::Replay {
+            client,
+            back: rng.below(30),
+            span: rng.below(30),
+        },
         (_, 14) if rng.one_in(3) => Step::Close { client },
         (_, 15) if rng.one_in(3) => Step::Break { client },
-        (_, 16) => Step::Read { client, bytes: usize::MAX },
+        (_, 16) => Step::Read {
+            client,
+            bytes: usize::MAX,
+        },
         _ => subscribe(rng, setup, client),
     }
 }
@@ -208,16 +277,25 @@ fn upstream_step(rng: &mut Rng, setup: &Setup) -> Step {
     let millis = rng.pick(&[1, 100, 1_500, 4_000]);
     if setup.upstream == Upstream::Nats {
         return match rng.below(4) {
-            0 => Step::Overload { server, count: rng.below(9) },
+            0 => Step::Overload {
+                server,
+                count: rng.below(9),
+            },
             _ => Step::Cut { server, millis },
         };
     }
     match rng.below(16) {
         0..3 => Step::Cut { server, millis },
         3 => Step::Mute { server, millis },
-        4 => Step::Fail { server, times: rng.range(1, 3) },
+        4 => Step::Fail {
+            server,
+            times: rng.range(1, 3),
+        },
         5..7 => Step::Gap { server },
-        7..10 => Step::Slow { server, on: rng.one_in(2) },
+        7..10 => Step::Slow {
+            server,
+            on: rng.one_in(2),
+        },
         10 if setup.deletes => Step::Purge { keep: rng.index(6) },
         11 | 12 if setup.deletes => Step::Delete { back: rng.below(8) },
         13 if rng.one_in(2) => Step::Recreate,
@@ -225,6 +303,8 @@ fn upstream_step(rng: &mut Rng, setup: &Setup) -> Step {
             back: rng.range(1, 12),
             regrow: rng.below(15),
         },
-        _ => Step::Advance { millis: rng.range(1, 50) },
+        _ => Step::Advance {
+            millis: rng.range(1, 50),
+        },
     }
 }

@@ -29,7 +29,8 @@ impl World {
                 let before = self.stream.messages.len();
                 self.stream.purge(&mut self.oracle, keep);
                 let purged = before - self.stream.messages.len();
-                self.marks.hit_if(Mark::PurgedUnread, purged > 0 && unread > keep as u64);
+                self.marks
+                    .hit_if(Mark::PurgedUnread, purged > 0 && unread > keep as u64);
             }
             Step::Delete { back } => self.stream.delete(&mut self.oracle, back),
             Step::Recreate if self.setup.upstream == Upstream::JetStream => {
@@ -92,7 +93,11 @@ impl World {
     pub(super) fn pump_link(&mut self, at: usize) -> Result<bool, Failure> {
         let mut said = false;
         let now = self.now;
-        if self.servers[at].link.back_at.is_some_and(|back_at| back_at <= now) {
+        if self.servers[at]
+            .link
+            .back_at
+            .is_some_and(|back_at| back_at <= now)
+        {
             self.connect_link(at)?;
             said = true;
         }
@@ -198,7 +203,10 @@ impl World {
                     })
             }
         };
-        let told = server.units.iter().all(|unit| !unit.held && unit.events.is_empty());
+        let told = server
+            .units
+            .iter()
+            .all(|unit| !unit.held && unit.events.is_empty());
         read && told && server.feed.is_ready()
     }
 }

@@ -105,7 +105,11 @@ impl World {
     pub(crate) fn step(&mut self, step: &Step) -> Check {
         match step {
             Step::Advance { millis } => self.advance(Duration::from_millis(*millis))?,
-            Step::Publish { channel, form, times } => {
+            Step::Publish {
+                channel,
+                form,
+                times,
+            } => {
                 for at in 0..*times {
                     self.publish(*channel, form.wrapping_add(at))?;
                     self.pump()?;
@@ -134,8 +138,14 @@ impl World {
                     self.may_be_slow();
                 }
             }
-            Step::Sample { server, cpu, memory } => self.sample(*server, *cpu, *memory),
-            Step::Drain { server, millis } => self.drain(*server, Duration::from_millis(*millis))?,
+            Step::Sample {
+                server,
+                cpu,
+                memory,
+            } => self.sample(*server, *cpu, *memory),
+            Step::Drain { server, millis } => {
+                self.drain(*server, Duration::from_millis(*millis))?
+            }
             Step::Restart { server } => self.restart(*server)?,
             other => self.client_step(other)?,
         }
@@ -218,7 +228,8 @@ impl World {
         // Told first, for the limit of the stream may take it away at once.
         if let Some(name) = self.setup.channels.get(channel) {
             let (line, seq) = (self.stream.line, self.stream.last_seq + 1);
-            self.oracle.published(line, name, seq, &payload, deliverable);
+            self.oracle
+                .published(line, name, seq, &payload, deliverable);
         }
         self.stream.store(&mut self.oracle, stored);
     }
@@ -262,7 +273,11 @@ impl World {
                 server.head = if embedded { server.head } else { seq };
                 return self.take_outputs(at);
             }
-            other => return Err(Failure(format!("message {seq} of {name:?} became {other:?}"))),
+            other => {
+                return Err(Failure(format!(
+                    "message {seq} of {name:?} became {other:?}"
+                )));
+            }
         }
         server.head = seq;
         let line = server.line;
@@ -306,18 +321,25 @@ impl World {
     /// Time passes, and everything that is due on the way is done when it is due.
     pub(super) fn advance(&mut self, span: Duration) -> Check {
         let end = self.now + span;
-        self.marks.hit_if(Mark::LongPause, span >= Duration::from_secs(60));
+        self.marks
+            .hit_if(Mark::LongPause, span >= Duration::from_secs(60));
         self.release()?;
         let mut turns = 0;
         loop {
             self.pump()?;
-            let due = self.servers.iter().filter_map(|server| server.due(self.now)).min();
+            let due = self
+                .servers
+                .iter()
+                .filter_map(|server| server.due(self.now))
+                .min();
             let Some(due) = due.filter(|due| *due <= end) else {
                 break;
             };
             turns = if due > self.now { 0 } else { turns + 1 };
             if turns > 1_000 {
-                return Err(Failure("something is due again and again, at the same time".into()));
+                return Err(Failure(
+                    "something is due again and again, at the same time".into(),
+                ));
             }
             self.now = self.now.max(due);
             self.grant();
