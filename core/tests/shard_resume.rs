@@ -284,10 +284,10 @@ fn in_latest_mode_it_means_the_newest_if_newer() {
         assert_eq!(ack, json!([position, [name], []]));
         world.expect(client, &rest);
     }
-    // Positions of another number line do not compare: all that is newest is newer.
-    for (name, rest) in [
-        ("A", vec![msg("A", 4, 1)]),
-        ("P.*", vec![msg("P.b", 3, 0), msg("P.a", 5, 2)]),
+    // Positions of another number line do not compare: the client has nothing of this one.
+    for (name, position, rest) in [
+        ("A", 0, vec![msg("A", 4, 1)]),
+        ("P.*", 0, vec![msg("P.b", 3, 0), msg("P.a", 5, 2)]),
     ] {
         let client = world.open();
         let ack = world.subscribe(
@@ -295,7 +295,27 @@ fn in_latest_mode_it_means_the_newest_if_newer() {
             json!({"channels":[name],"mode":"latest","resume":{"epoch":"e0","positions":{name:99}}}),
         );
         assert_eq!(ack["recovered"], json!([name]));
+        assert_eq!(ack["positions"][name], position);
         world.expect(client, &rest);
+    }
+}
+
+#[test]
+fn in_latest_mode_a_position_ahead_passes_over_what_the_client_has() {
+    let mut world = World::new();
+    world.publish("A");
+    let latest = json!({"mode":"latest"});
+    for name in ["A", "*"] {
+        let (_, ack) = resume_with(&mut world, name, json!(3), latest.clone());
+        assert_eq!(ack, json!([3, [name], []]));
+    }
+    world.publish_all(&["A", "A"]);
+    for client in [C(0), C(1)] {
+        world.expect_nothing(client);
+    }
+    world.publish("A");
+    for client in [C(0), C(1)] {
+        world.expect(client, &[msg("A", 4, 3)]);
     }
 }
 

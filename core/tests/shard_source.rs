@@ -211,3 +211,32 @@ fn a_hole_before_the_source_is_ready_is_not_told_to_who_has_no_epoch() {
     world.source_ready("e1", true, 3, 0);
     world.expect(client, &[reset("e1", "source_ready")]);
 }
+
+#[test]
+fn a_replay_that_a_reset_ended_waits_with_everything_else() {
+    let mut world = World::new();
+    let client = world.subscriber(json!({"channels":["A"]}));
+    world.publish("A");
+    world.take(client);
+    world.stall(client);
+    world.publish("A");
+    world.say(client, json!({"type":"replay","data":{"from":1}}));
+    world.reset("e2", ResetReason::StreamRecreated);
+    world.say(
+        client,
+        json!({"type":"subscribe","data":{"channels":["B"]}}),
+    );
+    world.advance_ms(5_000);
+    world.unstall(client);
+    let got = world.take(client);
+    let types: Vec<_> = got.iter().map(|m| m["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["reset", "subscription_ack"], "{got:?}");
+    world.source_ready("e2", true, 0, 0);
+    world.expect(
+        client,
+        &[
+            reset("e2", "source_ready"),
+            json!({"type":"replay_incomplete","channel":"A","sent":0,"reason":"epoch_changed"}),
+        ],
+    );
+}

@@ -220,6 +220,18 @@ async fn a_socket_beyond_the_handshakes_in_flight_is_closed_and_counted() {
 }
 
 #[tokio::test]
+async fn who_ends_its_side_after_the_request_still_gets_the_answer() {
+    let server = serve(&[]).await;
+    let addr = server.local_addr();
+    let mut stream = TcpStream::connect(addr).await.expect("connect");
+    let request = format!("GET /live HTTP/1.1\r\nHost: {addr}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("send");
+    stream.shutdown().await.expect("end");
+    assert_eq!(answer(&mut stream, true).await.status, 200);
+    assert!(ended(&mut stream).await);
+}
+
+#[tokio::test]
 async fn debug_is_for_administrators() {
     let token = "administrator-0123456789";
     let server = serve_on("0.0.0.0:0", &["--admin-token", token]).await;

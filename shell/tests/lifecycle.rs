@@ -193,3 +193,13 @@ async fn demo_prices_come_with_a_whole_chain() {
         last = trade["seq"].as_u64();
     }
 }
+
+#[tokio::test]
+async fn a_server_that_is_stopped_without_a_drain_says_1001() {
+    let server = common::serve(&[]).await;
+    let mut client = upgraded(server.local_addr()).await;
+    assert_eq!(message(&mut client).await["type"], "welcome");
+    server.stop().await;
+    assert_eq!(frame(&mut client).await, (0x88, vec![0x03, 0xE9]));
+    assert!(common::ended(&mut client).await);
+}

@@ -8,14 +8,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use common::{
-    PATIENCE, ended, frame, get, masked, message, metric_becomes, publish, subscribe, upgraded,
+    PATIENCE, ended, frame, get, masked, message, metric_becomes, publish, settings, start_on,
+    subscribe, upgraded,
 };
-use odin_core::feed::{Feed, Source};
-use odin_core::load::Sample;
-use odin_shell::listener::{Listener, Stream, Threads, Tuning};
-use odin_shell::server::{self, Parts, RunningServer};
-use odin_shell::settings::{Loaded, Settings};
-use odin_shell::source::Clock;
+use odin_shell::listener::{Listener, Stream, Tuning};
+use odin_shell::server::RunningServer;
 use odin_shell::source::embedded::Embedded;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -102,27 +99,10 @@ impl Listener for FragileListener {
 }
 
 async fn serve_fragile() -> RunningServer {
-    let loaded = Settings::load(["odin-ws".into()].into_iter(), std::iter::empty());
-    let Ok(Loaded::Run(settings)) = loaded else {
-        panic!("settings")
-    };
-    let config = settings.feed_config();
-    let (upstream, publisher) = Embedded::new(&config);
-    let epoch = "test".to_owned();
-    let parts = Parts {
-        listener: FragileListener(TcpListener::bind("127.0.0.1:0").await.expect("bind")),
-        spawn: Threads,
-        sample: |_| Sample::default(),
-        clock: Clock::start(),
-        feed: Feed::new(config, Source::Embedded { epoch }, "", 1),
-        upstream,
-        publisher,
-        connections_max: 100,
-        shards: 1,
-        seed: 1,
-        started_unix_ms: 0,
-    };
-    server::start(*settings, parts).expect("a server")
+    let settings = settings(&[]);
+    let (upstream, publisher) = Embedded::new(&settings.feed_config());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    start_on(settings, FragileListener(listener), upstream, publisher)
 }
 
 #[tokio::test]

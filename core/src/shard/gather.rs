@@ -37,6 +37,7 @@ struct Turn<'a> {
     ix: SubIx,
     room: usize,
     advance: Order,
+    /// Messages passed over since the last entry that was gathered.
     conflated: u64,
 }
 
@@ -48,7 +49,8 @@ impl Turn<'_> {
             return false;
         }
         self.room -= 1;
-        self.taken.push(Piece::Data(self.ix, place), len);
+        let conflated = core::mem::take(&mut self.conflated);
+        self.taken.push(Piece::Data(self.ix, place, conflated), len);
         self.advance = place.next();
         true
     }
@@ -151,7 +153,7 @@ impl Shard {
             reason = LostReason::Discarded;
         } else if sub.mode == Mode::Latest && matches!(sub.topic, Topic::Pattern(_)) {
             let (place, seq) = self.store.value_dropped_to;
-            (next, to) = (place.next(), seq);
+            (next, to) = (next.min(place.next()), to.min(seq));
         }
         let from = sub.seq + 1;
         let to = to.max(from);
@@ -226,14 +228,19 @@ impl Shard {
         else {
             return Gathered::All(turn.visit());
         };
-        let older = channel.log.places.len() - channel.log.index_from(sub.next);
         if self.entry_at(newest).seq <= sub.seq {
             turn.advance = newest.next();
-        } else if !turn.push(newest, self.entry_at(newest)) {
-            return Gathered::Part(turn.visit());
+            return Gathered::All(turn.visit());
         }
-        turn.conflated = older.saturating_sub(1) as u64;
-        Gathered::All(turn.visit())
+        let unread = channel.log.places.len() - channel.log.index_from(sub.next);
+        turn.conflated = unread.saturating_sub(1) as u64;
+        if turn.push(newest, self.entry_at(newest)) {
+            Gathered::All(turn.visit())
+        } else {
+            // Nothing was passed over: the next turn begins where this one did.
+            turn.conflated = 0;
+            Gathered::Part(turn.visit())
+        }
     }
 
     /// Gathers what a pattern matches by looking at every place: for cursors before the start of the

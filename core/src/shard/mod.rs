@@ -62,6 +62,8 @@ struct Source {
     head_seq: u64,
     /// Every position at or above this one is proven by what this server saw.
     proven_from: u64,
+    /// The last seq that was announced as lost for all.
+    lost_to: u64,
     /// The first place of the number line.
     begin: Order,
 }
@@ -123,6 +125,7 @@ impl Shard {
                 durable: false,
                 head_seq: 0,
                 proven_from: 0,
+                lost_to: 0,
                 begin: Order(1),
             },
             notices: VecDeque::new(),
@@ -366,7 +369,7 @@ impl Shard {
                 && session.notices_passed < self.notices_total
             || extra.is_some_and(|extra| {
                 extra.reset.is_some()
-                    || !extra.replays.is_empty()
+                    || !session.gated() && !extra.replays.is_empty()
                     || extra
                         .closing
                         .as_ref()

@@ -236,59 +236,71 @@ impl Shard {
     ) -> Start {
         let channel = self.catalog.channel(ix);
         let mut start = self.live(channel.last_seq);
-        let mut wants_value = asked.snapshot;
-        let mut keeps_position = false;
         if let Some((resume, position)) = wish {
             let outcome = self.prove_channel(ix, resume, position);
             if asked.mode == Mode::Latest && self.source.ready {
-                let same = outcome.is_ok() || self.source.epoch.as_deref() == Some(&*resume.epoch);
-                start.resumed = Some(Ok(()));
-                wants_value = !same || channel.last_seq > position.seq;
-                if same {
-                    start.position = Some(position.seq);
-                    keeps_position = true;
-                    // The newest value was given up, so that the client has to be told.
-                    if wants_value && self.store.get(channel.last).is_none() {
-                        (start.seq, start.owes_lost) = (position.seq, true);
-                    }
+                return self.start_at_newest(ix, position, outcome);
+            }
+            match outcome {
+                Ok(()) => {
+                    start.next = self
+                        .store
+                        .first_of_channel_after(&self.catalog, ix, position.seq);
+                    (start.seq, start.position) = (position.seq, Some(position.seq));
+                    start.resumed = Some(Ok(()));
+                    return start;
                 }
-            } else {
-                match outcome {
-                    Ok(()) => {
-                        start.next =
-                            self.store
-                                .first_of_channel_after(&self.catalog, ix, position.seq);
-                        (start.seq, start.position) = (position.seq, Some(position.seq));
-                        start.resumed = Some(Ok(()));
-                        return start;
-                    }
-                    Err(reason) => {
-                        let places = channel.held.or_else(|| channel.log.places.front().copied());
-                        let oldest = places
-                            .and_then(|place| self.store.get(place))
-                            .map(|p| p.seq);
-                        let newest = (channel.last_seq > 0).then_some(channel.last_seq);
-                        start.resumed = Some(Err(Unresumed {
-                            reason,
-                            oldest,
-                            newest,
-                        }));
-                        if reason == UnrecoveredReason::TooOld && asked.on_lost == OnLost::Continue
-                        {
-                            (start.seq, start.position) = (position.seq, Some(position.seq));
-                            start.owes_lost = true;
-                            return start;
-                        }
+                Err(reason) => {
+                    let places = channel.held.or_else(|| channel.log.places.front().copied());
+                    let oldest = places.and_then(|place| self.store.get(place));
+                    start.resumed = Some(Err(Unresumed {
+                        reason,
+                        oldest: oldest.map(|publication| publication.seq),
+                        newest: (channel.last_seq > 0).then_some(channel.last_seq),
+                    }));
+                    if reason == UnrecoveredReason::TooOld && asked.on_lost == OnLost::Continue {
+                        return self.owing_lost(start, position);
                     }
                 }
             }
         }
-        if wants_value && let Some(last) = self.store.get(channel.last) {
+        if asked.snapshot
+            && let Some(last) = self.store.get(channel.last)
+        {
             start.next = channel.last;
             start.seq = last.seq.saturating_sub(1);
-            if !keeps_position {
-                start.position = last.prev;
-            }
+            start.position = last.prev.filter(|_| self.source.ready);
+        }
+        start
+    }
+
+    /// The start of who asked to go on after a loss: a notice of it, then all that is kept.
+    fn owing_lost(&self, start: Start, position: Position) -> Start {
+        Start {
+            next: self.source.begin,
+            seq: position.seq,
+            position: Some(position.seq),
+            owes_lost: true,
+            ..start
+        }
+    }
+
+    /// The start of a resume in latest mode: the newest entry, if the client does not have it. A
+    /// position that means nothing here is before everything.
+    fn start_at_newest(
+        &self,
+        ix: ChannelIx,
+        position: Position,
+        outcome: Result<(), UnrecoveredReason>,
+    ) -> Start {
+        let channel = self.catalog.channel(ix);
+        let mut start = self.live(channel.last_seq);
+        start.resumed = Some(Ok(()));
+        start.seq = if is_void(outcome) { 0 } else { position.seq };
+        start.position = Some(start.seq);
+        if channel.last_seq > start.seq {
+            // Where the newest is gone, the cursor stands before a hole and says so.
+            start.next = channel.newest().unwrap_or(channel.log.dropped_to);
         }
         start
     }
@@ -303,15 +315,15 @@ impl Shard {
         if let Some((resume, position)) = wish {
             let outcome = self.prove_pattern(ix, resume, position);
             if asked.mode == Mode::Latest && self.source.ready {
-                let same = self.source.epoch.as_deref() == Some(&*resume.epoch);
-                start.seq = if same { position.seq } else { 0 };
-                start.next = self.store.first_after(start.seq);
-                let (dropped, dropped_seq) = self.store.value_dropped_to;
-                if dropped_seq > start.seq {
-                    // A newest value may have been given up: the cursor meets that hole first.
-                    start.next = start.next.min(dropped);
-                }
+                start.seq = if is_void(outcome) { 0 } else { position.seq };
                 start.position = Some(start.seq);
+                start.next = self.store.first_after(start.seq);
+                let (gone, gone_seq) = self.store.value_dropped_to;
+                let log = &self.catalog.pattern(ix).log;
+                if gone_seq.min(log.dropped_seq) > start.seq {
+                    // The newest of some channel may be gone: the cursor stands before that hole.
+                    start.next = start.next.min(gone).min(log.dropped_to);
+                }
                 start.resumed = Some(Ok(()));
                 return start;
             }
@@ -332,9 +344,7 @@ impl Shard {
                         newest,
                     }));
                     if reason == UnrecoveredReason::TooOld && asked.on_lost == OnLost::Continue {
-                        (start.seq, start.position) = (position.seq, Some(position.seq));
-                        start.owes_lost = true;
-                        return start;
+                        return self.owing_lost(start, position);
                     }
                 }
             }
@@ -377,4 +387,9 @@ impl Shard {
         }
         self.place(sub);
     }
+}
+
+/// Whether a position means nothing on this number line.
+fn is_void(outcome: Result<(), UnrecoveredReason>) -> bool {
+    outcome == Err(UnrecoveredReason::EpochChanged)
 }

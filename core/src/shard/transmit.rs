@@ -27,8 +27,9 @@ pub(super) enum Piece {
     Front,
     /// The next frame of its lane.
     Lane,
-    /// The entry of the log at a place, for a subscription.
-    Data(SubIx, Order),
+    /// The entry of the log at a place, for a subscription, and how many messages before it were
+    /// passed over because newer ones of their channels are sent.
+    Data(SubIx, Order, u64),
     /// The entry of the log at a place, for the replay of this number.
     Replay(usize, Order),
 }
@@ -39,7 +40,7 @@ pub(super) struct Visit {
     pub(super) sub: SubIx,
     /// Everything before this place is dealt with, once all pieces are written.
     pub(super) advance: Order,
-    /// Messages that were passed over because newer ones of their channels are sent.
+    /// Messages that were passed over after the last piece.
     pub(super) conflated: u64,
 }
 
@@ -162,7 +163,15 @@ impl Shard {
     fn gather_data(&mut self, now: Instant, index: u32, taken: &mut Taken) -> bool {
         let session = self.at(index);
         let flush_until = Self::flush_until(session);
-        if session.gated() || session.closing().is_some() && flush_until.is_none() {
+        if session.closing().is_some() && flush_until.is_none() {
+            return false;
+        }
+        if session.gated() {
+            // Without an epoch there is nothing to flush before a close frame.
+            if flush_until.is_some() && taken.pieces.is_empty() {
+                self.say_close(index, now);
+                return true;
+            }
             return false;
         }
         if let Some(made) = self.gather_replays(index, taken) {
@@ -259,7 +268,7 @@ impl Shard {
             .filter_map(move |(piece, _)| match piece {
                 Piece::Front => session?.front.as_ref().map(|front| &front.rest[..]),
                 Piece::Lane => lane.next().map(|frame| &frame[..]),
-                Piece::Data(_, place) | Piece::Replay(_, place) => self
+                Piece::Data(_, place, _) | Piece::Replay(_, place) => self
                     .store
                     .get(*place)
                     .map(|publication| Arc::as_ref(publication).frame.as_ref()),

@@ -11,23 +11,27 @@
 #![allow(
     dead_code,
     unreachable_pub,
+    unused_imports,
     reason = "each test file uses its own part of this"
 )]
 
+mod client;
+mod messages;
+mod publisher;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use odin_core::config::Config;
-use odin_core::event::{Event, Kind, Lost, Publication, Reset, SourceReady};
-use odin_core::id::{ChannelId, ConnId, Order};
-use odin_core::reason::{CloseReason, LostReason, ResetReason};
+use odin_core::id::ConnId;
+use odin_core::reason::CloseReason;
 use odin_core::shard::{Input, Message, Output, Shard};
 use odin_core::stats::Stats;
 use odin_core::time::Instant;
-use odin_core::wire::event;
 use serde_json::{Value, json};
+
+use self::client::Client;
+pub use self::messages::*;
 
 /// The epoch of [`World::new`].
 pub const EPOCH: &str = "e1";
@@ -35,18 +39,6 @@ pub const EPOCH: &str = "e1";
 /// A client of a [`World`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct C(pub usize);
-
-struct Client {
-    id: ConnId,
-    /// Bytes that the socket's buffer still takes; `usize::MAX`: it is always drained.
-    room: usize,
-    /// The most bytes that one write takes.
-    chunk: usize,
-    full: bool,
-    gone: bool,
-    undecoded: Vec<u8>,
-    got: VecDeque<Value>,
-}
 
 /// A shard and all around it.
 pub struct World {
@@ -94,154 +86,12 @@ impl World {
         Self::with(Config::default())
     }
 
-    // The Feed's part.
-
-    /// Gives the shard an event, as it is.
-    pub fn event(&mut self, event: Event) {
-        self.shard.handle(self.now, Input::Event(event));
-        self.pump();
-    }
-
-    pub fn source_ready(&mut self, epoch: &str, durable: bool, head: u64, observed_from: u64) {
-        self.seq = self.seq.max(head);
-        self.event(Event::SourceReady(Arc::new(SourceReady {
-            epoch: epoch.into(),
-            durable,
-            head,
-            observed_from,
-            reset_frame: event::reset(epoch, ResetReason::SourceReady),
-        })));
-    }
-
-    /// The place that the next entry gets.
-    pub fn next_order(&self) -> u64 {
-        self.order + 1
-    }
-
-    fn take_order(&mut self) -> Order {
-        self.order += 1;
-        Order(self.order)
-    }
-
-    fn entry(&mut self, name: &str, seq: u64, kind: Kind, frame: impl Fn(Option<u64>) -> Bytes) {
-        let order = self.take_order();
-        let number = u32::try_from(self.channels.len()).unwrap();
-        let (number, last) = self.channels.entry(name.to_owned()).or_insert((number, 0));
-        let prev = (kind != Kind::Snapshot).then_some(*last);
-        assert!(
-            seq > *last && seq > self.seq,
-            "the test's own numbers increase"
-        );
-        *last = seq;
-        self.seq = seq;
-        let publication = Publication {
-            order,
-            channel: ChannelId(*number),
-            name: name.into(),
-            seq,
-            prev,
-            ts: ts(seq),
-            received: self.now,
-            kind,
-            frame: frame(prev),
-        };
-        self.event(Event::Published(Arc::new(publication)));
-    }
-
-    /// Publishes a message with the next seq, which is also its data, and gives the seq.
-    pub fn publish(&mut self, name: &str) -> u64 {
-        let seq = self.seq + 1;
-        self.publish_data(name, &json!(seq));
-        seq
-    }
-
-    /// Publishes a message of every name, in this order.
-    pub fn publish_all(&mut self, names: &[&str]) {
-        for name in names {
-            self.publish(name);
-        }
-    }
-
-    /// Publishes a message with the next seq and this data.
-    pub fn publish_data(&mut self, name: &str, data: &Value) -> u64 {
-        let seq = self.seq + 1;
-        let payload = data.to_string();
-        self.entry(name, seq, Kind::Message, |prev| {
-            event::message(name, seq, prev, ts(seq), payload.as_bytes())
-        });
-        seq
-    }
-
-    /// Lets the number line go on at `seq`: what is between is on subjects of others.
-    pub fn skip_to(&mut self, seq: u64) {
-        self.seq = seq - 1;
-    }
-
-    /// A channel's last value as the Feed found it.
-    pub fn snapshot(&mut self, name: &str, seq: u64) {
-        self.seq = seq - 1;
-        self.entry(name, seq, Kind::Snapshot, |prev| {
-            event::message(name, seq, prev, ts(seq), seq.to_string().as_bytes())
-        });
-    }
-
-    /// The next message of a channel is lost upstream.
-    pub fn lose_one(&mut self, name: &str, reason: LostReason) -> u64 {
-        let seq = self.seq + 1;
-        self.entry(name, seq, Kind::Lost(reason), |_| {
-            event::lost(Some(name), seq, Some(seq), reason)
-        });
-        seq
-    }
-
-    /// A hole that concerns everyone, after the last seq.
-    pub fn lose(&mut self, to: Option<u64>, reason: LostReason) {
-        let from = self.seq + 1;
-        self.seq = to.unwrap_or(self.seq);
-        let order = self.take_order();
-        self.event(Event::Lost(Arc::new(Lost {
-            order,
-            from,
-            to,
-            reason,
-            frame: event::lost(None, from, to, reason),
-        })));
-    }
-
-    pub fn reset(&mut self, epoch: &str, reason: ResetReason) {
-        let order = self.take_order();
-        self.seq = 0;
-        for (_, last) in self.channels.values_mut() {
-            *last = 0;
-        }
-        self.event(Event::Reset(Arc::new(Reset {
-            order,
-            epoch: epoch.into(),
-            reason,
-            frame: event::reset(epoch, reason),
-        })));
-    }
-
-    /// Evicts all but the newest `keep` places.
-    pub fn evict_all_but(&mut self, keep: u64) {
-        let floor = Order(self.order + 1 - keep);
-        self.event(Event::Evict { floor });
-    }
-
     // The clients' part.
 
     /// A new connection, its welcome not yet expected.
     pub fn open_raw(&mut self) -> C {
         let id = self.shard.open(self.now);
-        self.clients.push(Client {
-            id,
-            room: usize::MAX,
-            chunk: usize::MAX,
-            full: false,
-            gone: false,
-            undecoded: Vec::new(),
-            got: VecDeque::new(),
-        });
+        self.clients.push(Client::new(id));
         self.pump();
         C(self.clients.len() - 1)
     }
@@ -393,7 +243,10 @@ impl World {
 
     /// Does all there is to do, unless [`Self::pumping`] is off.
     pub fn pump(&mut self) {
+        let mut turns = 0;
         while self.pumping {
+            turns += 1;
+            assert!(turns < 50_000, "the shard comes to rest");
             while let Some(output) = self.shard.poll_output() {
                 self.outputs.push_back(output);
             }
@@ -433,12 +286,7 @@ impl World {
         );
         assert!(transmit.slices <= Shard::SLICES_MAX);
         assert!(transmit.bytes <= Shard::TRANSMIT_BYTES_MAX || transmit.slices == 1);
-        let taken = bytes.len().min(client.room).min(client.chunk);
-        if client.room != usize::MAX {
-            client.room -= taken;
-        }
-        client.full = taken < bytes.len();
-        client.undecoded.extend_from_slice(&bytes[..taken]);
+        let taken = client.write(&bytes);
         self.messages_taken += client.decode();
         self.bytes_taken += taken as u64;
         self.shard
@@ -464,98 +312,4 @@ impl Drop for World {
         }
         self.expect_no_output();
     }
-}
-
-impl Client {
-    fn is_writable(&self) -> bool {
-        self.full && !self.gone && self.room > 0
-    }
-
-    /// Decodes the whole frames that have come (RFC 6455 5.2), and counts the messages.
-    fn decode(&mut self) -> u64 {
-        let mut messages = 0;
-        while let Some((opcode, payload, used)) = frame(&self.undecoded) {
-            let text = || String::from_utf8(payload.to_vec()).unwrap();
-            let value = match opcode {
-                0x1 => {
-                    messages += 1;
-                    serde_json::from_slice(payload).expect("text frames hold JSON")
-                }
-                0x8 => {
-                    let code = u16::from_be_bytes([payload[0], payload[1]]);
-                    let reason = String::from_utf8(payload[2..].to_vec()).unwrap();
-                    json!({"close": code, "reason": reason})
-                }
-                0x9 => json!({"ping": text()}),
-                0xA => json!({"pong": text()}),
-                other => panic!("a frame with opcode {other}"),
-            };
-            let closed = self
-                .got
-                .back()
-                .is_some_and(|last| last.get("close").is_some());
-            assert!(!closed, "nothing follows a close frame, but {value} did");
-            self.got.push_back(value);
-            self.undecoded.drain(..used);
-        }
-        messages
-    }
-}
-
-/// The first frame of `bytes`, if it is whole: its opcode, its payload and its length.
-fn frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
-    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
-    assert_eq!(first & 0xF0, 0x80, "frames are whole, and reserved bits 0");
-    let (len, header) = match second {
-        127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?), 10),
-        126 => (
-            u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)),
-            4,
-        ),
-        len if len < 126 => (u64::from(len), 2),
-        _ => panic!("a server masks nothing"),
-    };
-    let end = header + usize::try_from(len).ok()?;
-    Some((first & 0x0F, bytes.get(header..end)?, end))
-}
-
-/// When the message with this seq was stored.
-pub fn ts(seq: u64) -> u64 {
-    1_000_000 + seq
-}
-
-/// A message whose data is its seq, as [`World::publish`] makes them.
-pub fn msg(channel: &str, seq: u64, prev: impl Into<Option<u64>>) -> Value {
-    let prev = prev.into();
-    json!({"type":"message","channel":channel,"seq":seq,"prev":prev,"ts":ts(seq),"data":seq})
-}
-
-pub fn lost(channel: &str, from: u64, to: u64, reason: &str) -> Value {
-    json!({"type":"lost","channel":channel,"from":from,"to":to,"reason":reason})
-}
-
-pub fn reset(epoch: &str, reason: &str) -> Value {
-    json!({"type":"reset","epoch":epoch,"reason":reason})
-}
-
-pub fn close(code: u16, reason: &str) -> Value {
-    json!({"close":code,"reason":reason})
-}
-
-/// Messages in the order of seq: between subscriptions no order is promised.
-pub fn by_seq(mut messages: Vec<Value>) -> Vec<Value> {
-    messages.sort_by_key(|message| message["seq"].as_u64());
-    messages
-}
-
-/// The length of a message's frame on the wire.
-pub fn frame_len(message: &Value) -> usize {
-    let text = message.to_string().len();
-    text + if text < 126 { 2 } else { 4 }
-}
-
-/// An error's code and id, for the text is made for people.
-pub fn error_of(message: &Value) -> (&str, &Value) {
-    assert_eq!(message["type"], "error", "{message}");
-    (message["code"].as_str().unwrap(), &message["id"])
 }

@@ -250,7 +250,7 @@ impl<S: Stream> Local<S> {
             state.resume();
         }
         drop(state);
-        self.shared.queues.took(self.index, bytes);
+        self.shared.backlog.took(self.index, bytes);
     }
 
     fn stop(&self) {

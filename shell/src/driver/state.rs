@@ -29,8 +29,12 @@ struct Entry<S> {
     waker: Option<Waker>,
     /// The socket was full: the task waits for it to become writable.
     full: bool,
+    /// The last byte that the socket took may be in the middle of a frame.
+    midway: bool,
     /// The core did not want to read: the task waits to be woken.
     paused: bool,
+    /// It is in the list of those that may be paused.
+    listed: bool,
 }
 
 /// The core's shard, and the sockets of its connections.
@@ -40,6 +44,7 @@ pub(crate) struct State<S> {
     /// How many of the entries there are.
     living: usize,
     pub(crate) scratch: Box<[u8]>,
+    /// Who may be paused, each once; looked through only when many may go on at once.
     paused: Vec<ConnId>,
 }
 
@@ -66,7 +71,9 @@ impl<S: Stream> State<S> {
             socket,
             waker: None,
             full: false,
+            midway: false,
             paused: false,
+            listed: false,
         });
         id
     }
@@ -109,16 +116,15 @@ impl<S: Stream> State<S> {
 
     /// Whether the core wants to read from this connection. If not, its task is woken when it does.
     pub(crate) fn wants_read(&mut self, conn: ConnId) -> bool {
-        if self.shard.wants_read(conn) {
-            return true;
+        let wants = self.shard.wants_read(conn);
+        if let Some(entry) = find(&mut self.entries, conn) {
+            entry.paused = !wants;
+            if entry.paused && !entry.listed {
+                entry.listed = true;
+                self.paused.push(conn);
+            }
         }
-        if let Some(entry) = find(&mut self.entries, conn)
-            && !entry.paused
-        {
-            entry.paused = true;
-            self.paused.push(conn);
-        }
-        false
+        wants
     }
 
     fn take(&mut self, conn: ConnId) -> Option<Entry<S>> {
@@ -144,14 +150,13 @@ impl<S: Stream> State<S> {
             let Some(entry) = find(entries, *conn) else {
                 return false;
             };
-            if !entry.paused {
-                return false;
-            }
-            if !shard.wants_read(*conn) {
+            if entry.paused && !shard.wants_read(*conn) {
                 return true;
             }
-            entry.paused = false;
-            wake(entry);
+            if entry.paused {
+                wake(entry);
+            }
+            (entry.paused, entry.listed) = (false, false);
             false
         });
     }
@@ -203,20 +208,23 @@ impl<S: Stream> State<S> {
             // A stream that takes nothing and does not say why is as broken as one that fails.
             Ok(_) | Err(_) => return self.gone(now, conn, CloseReason::Transport),
         };
+        if taken > 0 {
+            entry.midway = taken < bytes;
+        }
         if taken < bytes {
             entry.full = true;
             shared.counters.socket_full();
             wake(entry);
         }
-        let reads_again = entry.paused;
+        let was_paused = entry.paused;
         let bytes = taken;
         self.input(now, Input::Written { conn, bytes });
-        if reads_again && self.shard.wants_read(conn) {
-            if let Some(entry) = find(&mut self.entries, conn) {
-                entry.paused = false;
-                wake(entry);
-            }
-            self.paused.retain(|other| *other != conn);
+        if was_paused
+            && self.shard.wants_read(conn)
+            && let Some(entry) = find(&mut self.entries, conn)
+        {
+            entry.paused = false;
+            wake(entry);
         }
     }
 
@@ -227,7 +235,7 @@ impl<S: Stream> State<S> {
                 continue;
             };
             self.living -= 1;
-            if !entry.full {
+            if !entry.midway {
                 // The connection ends either way; whether the client is told is a courtesy.
                 let _ = entry
                     .socket

@@ -9,6 +9,7 @@ pub(crate) mod counters;
 pub(crate) mod ports;
 pub(crate) mod shared;
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ pub struct Parts<L, P, U, M> {
     pub listener: L,
     /// What runs the shards.
     pub spawn: P,
-    /// Measures the machine's load, about every 500 ms.
+    /// Measures the machine's load: at once, and about every 500 ms.
     pub sample: M,
     /// The clock, started when the server was.
     pub clock: Clock,
@@ -121,8 +122,8 @@ where
         })?;
     }
     let mut tasks = JoinSet::new();
+    tasks.spawn(sampler(Arc::clone(&shared), parts.sample));
     tasks.spawn(accept::run(parts.listener, Arc::clone(&shared), doors));
-    tasks.spawn(sample(Arc::clone(&shared), parts.sample));
     let sink = Sink {
         shared: Arc::clone(&shared),
     };
@@ -150,14 +151,22 @@ impl Drop for Alive {
     }
 }
 
-async fn sample(shared: Arc<Shared>, mut measure: impl FnMut(Instant) -> Sample + Send) {
-    let mut interval = tokio::time::interval(SAMPLE_INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        interval.tick().await;
+/// Measures now, so that no request is answered before, and then for ever.
+fn sampler(
+    shared: Arc<Shared>,
+    mut measure: impl FnMut(Instant) -> Sample + Send,
+) -> impl Future<Output = ()> + Send {
+    let mut sample = move || {
         let now = shared.clock.now();
         let sample = measure(now);
         shared.gate().sample(now, sample);
+    };
+    sample();
+    async move {
+        loop {
+            tokio::time::sleep(SAMPLE_INTERVAL).await;
+            sample();
+        }
     }
 }
 

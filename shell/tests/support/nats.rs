@@ -5,10 +5,14 @@ use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a server may take to answer.
 const START_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// What to do where nats-server is missing.
+const INSTALL: &str = "install it with `make setup` (Debian: apt-get install nats-server), or name one by NATS_SERVER";
 
 /// A running nats-server; it is killed when dropped.
 pub struct NatsServer {
@@ -27,8 +31,7 @@ impl NatsServer {
 
     /// A server that is not started yet; its URL is known.
     pub fn stopped() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("a bound address").port();
+        let port = free_port();
         let store = tempfile::tempdir().expect("a temporary directory");
         Self {
             port,
@@ -70,7 +73,7 @@ impl NatsServer {
     /// Starts the server on its port and store, and waits until it answers.
     pub fn restart(&mut self) {
         self.kill();
-        let program = std::env::var("NATS_SERVER").unwrap_or_else(|_| "nats-server".into());
+        let program = program();
         let child = Command::new(&program)
             .args([
                 "-a",
@@ -84,11 +87,7 @@ impl NatsServer {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| {
-                panic!(
-                    "cannot start {program}: {error}; install it with: apt-get install nats-server"
-                )
-            });
+            .unwrap_or_else(|error| panic!("cannot start {program}: {error}; {INSTALL}"));
         self.child = Some(child);
         let start = Instant::now();
         while !self.answers() {
@@ -121,6 +120,37 @@ impl NatsServer {
 impl Drop for NatsServer {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// The nats-server to run: `NATS_SERVER`, else that of `PATH`, else where Debian puts it, which is not in
+/// everyone's `PATH`.
+fn program() -> String {
+    if let Ok(program) = std::env::var("NATS_SERVER") {
+        return program;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join("nats-server").is_file());
+    let program = if found {
+        "nats-server"
+    } else {
+        "/usr/sbin/nats-server"
+    };
+    program.into()
+}
+
+/// A port that nobody listens on, below those that Linux gives to outgoing connections: a server that
+/// comes back must find it free still. Where the search begins depends on the process, so that tests that
+/// run side by side do not meet.
+fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let base = std::process::id().wrapping_mul(16);
+    loop {
+        let offset = base.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let port = 10_000 + u16::try_from(offset).expect("below 20,000");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 
