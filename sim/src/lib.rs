@@ -1,1 +1,6 @@
-//! Simulation of Odin WS. Holds what the tests of the server need.
+//! Odin WS under simulation: what stands in for the world, and what judges the server from outside.
+#![forbid(unsafe_code)]
+
+pub mod marks;
+pub mod oracle;
+pub mod swarm;
