@@ -1,6 +1,7 @@
 //! Simulation of Odin WS: the real server and its core in a world that is made from one number.
 #![forbid(unsafe_code)]
 
+pub mod bell;
 pub mod broker;
 pub mod client;
 pub mod dice;

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
 
+use crate::bell::Bell;
 use crate::dice::Dice;
 use crate::trace::{FNV_OFFSET, Trace, fnv1a, now};
 pub use serve::run;
@@ -99,7 +99,7 @@ pub struct Broker {
     pub drop_permille: u64,
     /// Messages published so far.
     pub published: u64,
-    head: watch::Sender<u64>,
+    news: Bell,
     dice: Dice,
     names: Vec<Arc<str>>,
     trace: Trace,
@@ -143,7 +143,7 @@ impl Broker {
             clock_ahead: 0,
             drop_permille: 0,
             published: 0,
-            head: watch::Sender::new(0),
+            news: Bell::default(),
             dice,
             names: (0..load.channels)
                 .map(|number| format!("{PREFIX}{}", channel_name(number)).into())
@@ -238,7 +238,7 @@ impl Broker {
 
     /// Tells the consumers that there is something new.
     pub fn announce(&self) {
-        self.head.send_replace(self.stream.last_seq());
+        self.news.ring();
     }
 
     /// Deletes the stream and creates it anew, empty.

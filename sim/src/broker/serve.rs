@@ -6,12 +6,12 @@ use std::time::Duration;
 use bytes::BytesMut;
 use odin_shell::listener::Listener;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::stream::Consumer;
 use super::wire::{Ask, Say};
 use super::{PORT, SharedBroker};
+use crate::bell::Ear;
 use crate::net::{Network, SimStream};
 
 /// How often messages are published.
@@ -32,11 +32,11 @@ pub async fn run(network: Network, broker: SharedBroker) -> io::Result<()> {
     tokio::task::spawn_local(publish(broker.clone()));
     loop {
         let (socket, _) = listener.accept().await?;
-        let head = broker.borrow().head.subscribe();
+        let news = broker.borrow().news.ear();
         let session = Session {
             socket,
             broker: broker.clone(),
-            head,
+            news,
             out: BytesMut::new(),
             consumer: None,
             fetching: None,
@@ -67,7 +67,7 @@ async fn publish(broker: SharedBroker) {
 struct Session {
     socket: SimStream,
     broker: SharedBroker,
-    head: watch::Receiver<u64>,
+    news: Ear,
     out: BytesMut,
     consumer: Option<Consumer>,
     /// The question that asked for messages.
@@ -80,7 +80,7 @@ impl Session {
         let mut heard = Instant::now();
         let mut told = Instant::now();
         loop {
-            self.head.borrow_and_update();
+            self.news.forget();
             let more = self.deliver();
             if !self.out.is_empty() {
                 told = Instant::now();
@@ -90,8 +90,8 @@ impl Session {
                 };
             }
             let something_new = async {
-                if !more && self.head.changed().await.is_err() {
-                    std::future::pending::<()>().await;
+                if !more {
+                    self.news.rung().await;
                 }
             };
             tokio::select! {

@@ -29,7 +29,7 @@ pub struct Stage {
     /// How often all clients were cut off at once.
     pub storms: Cell<u64>,
     /// Changed after any of the above was.
-    pub changed: tokio::sync::watch::Sender<()>,
+    pub changed: crate::bell::Bell,
     /// What was counted.
     pub tally: RefCell<Tally>,
     /// The trace.

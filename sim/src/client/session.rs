@@ -143,14 +143,14 @@ fn refused(stage: &Stage, me: &SharedClient, response: &Response<Option<Vec<u8>>
 impl Session<'_> {
     /// Gives the close code; 1006 where there was none.
     async fn live(&mut self) -> u16 {
-        let mut changed = self.stage.changed.subscribe();
+        let mut changed = self.stage.changed.ear();
         let storm = self.stage.storms.get();
         let mut heard = Instant::now();
         let mut act_at = heard + self.next_act();
         loop {
             tokio::select! {
                 biased;
-                _ = changed.changed() => {
+                () = changed.rung() => {
                     if self.stage.storms.get() != storm {
                         return 1006;
                     }
@@ -218,7 +218,7 @@ impl Session<'_> {
         let number = self.number;
         self.stage
             .trace
-            .line(format_args!("c{number} {}", heard.kind));
+            .line(format_args!("c{number} heard {text}"));
         let mut me = self.me.borrow_mut();
         let snapshot = me.profile.snapshot;
         me.view.control(&heard, snapshot);

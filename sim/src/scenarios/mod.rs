@@ -139,6 +139,7 @@ fn usual(name: &'static str, seed: u64, dice: &mut Dice) -> Plan {
             ("write-stall", "4s".into()),
             ("drain-timeout", format!("{}s", dice.range(2, 6))),
             ("send-buffer", format!("{}KiB", dice.range(2, 32))),
+            ("payload-bytes-max", "64KiB".into()),
             ("log-messages", dice.range(50, 5_000).to_string()),
             ("log-bytes", format!("{}MiB", dice.range(1, 8))),
         ],

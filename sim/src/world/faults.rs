@@ -36,11 +36,11 @@ impl World {
             Fault::Memory(percent) => self.set_load(None, Some(percent)),
             Fault::Active(clients) => {
                 self.stage.active.set(clients.min(self.plan.clients));
-                self.stage.changed.send_replace(());
+                self.stage.changed.ring();
             }
             Fault::Storm => {
                 self.stage.storms.set(self.stage.storms.get() + 1);
-                self.stage.changed.send_replace(());
+                self.stage.changed.ring();
             }
             Fault::ClientsHold(host) => self.clients_of(host, |sim, c, s| sim.hold(c, s)),
             Fault::ClientsRelease(host) => self.clients_of(host, |sim, c, s| sim.release(c, s)),
@@ -74,7 +74,7 @@ impl World {
             broker.load = self.plan.load;
         }
         *self.load.lock().unwrap_or_else(PoisonError::into_inner) = calm();
-        self.stage.changed.send_replace(());
+        self.stage.changed.ring();
     }
 
     /// Starts the servers whose drain is over.
@@ -133,7 +133,7 @@ impl World {
 
     fn drain(&mut self, server: usize) {
         if !self.down.contains(&server) && !self.ending.contains(&server) {
-            self.drains[server].send_modify(|times| *times += 1);
+            self.drains[server].ring();
             self.ending.push(server);
         }
     }

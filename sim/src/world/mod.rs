@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use odin_core::load::Sample;
-use tokio::sync::watch;
 
+use crate::bell::Bell;
 use crate::broker::{self, Broker, EPOCH_SECS, SharedBroker, channel_name};
 use crate::client::{self, Client, Profile, SharedClient, Stage, Tally};
 use crate::dice::Dice;
@@ -53,7 +53,7 @@ struct World {
     broker: SharedBroker,
     clients: Vec<SharedClient>,
     load: Arc<Mutex<Sample>>,
-    drains: Vec<watch::Sender<u64>>,
+    drains: Vec<Bell>,
     /// Servers that were told to drain and have to be started anew once they ended.
     ending: Vec<usize>,
     broker_is_up: bool,
@@ -105,8 +105,8 @@ impl World {
         let mut drains = Vec::new();
         let settings = server::settings(&plan.flags);
         for index in 0..plan.servers {
-            let (drain, told) = watch::channel(0);
-            drains.push(drain);
+            let drain = Bell::default();
+            drains.push(drain.clone());
             let recipe = Recipe {
                 index,
                 seed: dice.next(),
@@ -116,7 +116,7 @@ impl World {
                 network: network.clone(),
                 load: Arc::clone(&load),
                 starts: Rc::default(),
-                drains: told,
+                drains: drain,
                 trace: trace.clone(),
             };
             sim.host(format!("server-{index}"), move || recipe.clone().run());
@@ -127,7 +127,7 @@ impl World {
             active: Cell::new(plan.clients),
             healed: Cell::new(false),
             storms: Cell::new(0),
-            changed: watch::Sender::new(()),
+            changed: Bell::default(),
             tally: RefCell::default(),
             trace: trace.clone(),
         });

@@ -10,9 +10,9 @@ use odin_shell::server::{self, Parts};
 use odin_shell::settings::{Loaded, Settings};
 use odin_shell::source::Clock;
 use odin_shell::source::embedded::Embedded;
-use tokio::sync::watch;
 
 use super::SERVER_PORT;
+use crate::bell::Bell;
 use crate::broker::{EPOCH_SECS, SimUpstream, stream::PREFIX};
 use crate::dice::Dice;
 use crate::net::{LocalTasks, Network};
@@ -31,8 +31,8 @@ pub(super) struct Recipe {
     pub(super) load: Arc<Mutex<Sample>>,
     /// How often it was started.
     pub(super) starts: Rc<Cell<u64>>,
-    /// How often it was told to drain.
-    pub(super) drains: watch::Receiver<u64>,
+    /// Rings when it is to drain.
+    pub(super) drains: Bell,
     pub(super) trace: Trace,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn settings(flags: &[(&'static str, String)]) -> Settings {
 
 impl Recipe {
     /// Runs the server until it is drained or its host is killed.
-    pub(super) async fn run(mut self) -> turmoil::Result {
+    pub(super) async fn run(self) -> turmoil::Result {
         let start = self.starts.get() + 1;
         self.starts.set(start);
         let index = self.index;
@@ -88,11 +88,11 @@ impl Recipe {
             seed: dice.next(),
             started_unix_ms: EPOCH_SECS * 1000 + now_ms,
         };
-        self.drains.borrow_and_update();
+        let mut drains = self.drains.ear();
         let mut server = server::start(self.settings, parts)?;
         tokio::select! {
             biased;
-            _ = self.drains.changed() => {}
+            () = drains.rung() => {}
             () = server.failed() => return Err("a server failed".into()),
         }
         self.trace.line(format_args!("server-{index} drains"));
