@@ -218,3 +218,40 @@ async fn a_socket_beyond_the_handshakes_in_flight_is_closed_and_counted() {
         .expect("a count");
     assert!(failed >= 1);
 }
+
+#[tokio::test]
+async fn who_ends_its_side_after_the_request_still_gets_the_answer() {
+    let server = serve(&[]).await;
+    let addr = server.local_addr();
+    let mut stream = TcpStream::connect(addr).await.expect("connect");
+    let request = format!("GET /live HTTP/1.1\r\nHost: {addr}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("send");
+    stream.shutdown().await.expect("end");
+    assert_eq!(answer(&mut stream, true).await.status, 200);
+    assert!(ended(&mut stream).await);
+}
+
+#[tokio::test]
+async fn debug_is_for_administrators() {
+    let token = "administrator-0123456789";
+    let server = serve_on("0.0.0.0:0", &["--admin-token", token]).await;
+    let addr = (std::net::Ipv4Addr::LOCALHOST, server.local_addr().port()).into();
+    for (header, status, code) in [
+        ("", 401, "unauthorized"),
+        ("Authorization: Bearer wrong\r\n", 401, "unauthorized"),
+        (
+            "Authorization: Bearer administrator-0123456789\r\n",
+            404,
+            "not_found",
+        ),
+    ] {
+        let request = format!("POST /debug/record HTTP/1.1\r\nHost: localhost\r\n{header}\r\n");
+        let answer = ask(addr, request).await;
+        assert_eq!((answer.status, answer.error().as_str()), (status, code));
+    }
+    let server = serve(&[]).await;
+    let addr = server.local_addr();
+    assert_eq!(get(addr, "/debug/record").await.status, 404);
+    let proxied = "GET /debug HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n";
+    assert_eq!(ask(addr, proxied).await.status, 403);
+}

@@ -9,6 +9,9 @@ use common::{
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+/// What is made of the lines of a valid request.
+type Change = Box<dyn Fn(&mut Vec<String>)>;
+
 /// Sends an upgrade request with `change` made to its lines, and gives the answer.
 async fn with(addr: std::net::SocketAddr, change: impl Fn(&mut Vec<String>)) -> Answer {
     let mut lines = upgrade_lines(addr);
@@ -63,7 +66,7 @@ async fn every_bad_upgrade_has_its_answer_and_is_counted() {
         let line = line.to_owned();
         move |lines: &mut Vec<String>| lines.push(line.clone())
     };
-    let cases: Vec<(&str, Box<dyn Fn(&mut Vec<String>)>, u16, &str)> = vec![
+    let cases: Vec<(&str, Change, u16, &str)> = vec![
         (
             "HTTP/1.0",
             Box::new(set(0, "GET /ws HTTP/1.0")),

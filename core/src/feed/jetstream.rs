@@ -96,7 +96,7 @@ pub(super) struct Follower {
     snapshot_to: u64,
     /// Up to this seq everything was taken, announced as discarded, or none of ours.
     have: u64,
-    /// The last message that was taken, while the stream may still have it.
+    /// The last message that was taken.
     last: Option<Identity>,
     /// The message that the consumer has to deliver first.
     overlap: Option<Identity>,
@@ -224,6 +224,13 @@ impl Follower {
     }
 
     fn take(&mut self, this: Identity, pending: u64, steps: &mut Vec<Step>) {
+        if !self.complete && this.seq > self.snapshot_to {
+            // The end of the snapshot was discarded before it was delivered. Some of it may have
+            // followed on channels that are known already.
+            let taken = self.have;
+            self.finish_snapshot(steps);
+            self.have = if taken > 0 { taken } else { self.have };
+        }
         let covers_all = self.info.is_some_and(|info| info.covers_all);
         if self.complete && covers_all && this.seq > self.have.saturating_add(1) {
             steps.push(Step::Discarded {
@@ -265,14 +272,15 @@ impl Follower {
             Some(_) => self.skip_discarded(&info, steps),
         }
         let policy = if self.complete {
-            DeliverPolicy::ByStartSequence(
-                self.last
-                    .map_or(self.have.saturating_add(1), |last| last.seq),
-            )
+            // A message that is gone can prove nothing, but it is remembered: should the stream have
+            // it again, it must be the same one.
+            self.overlap = self.last.filter(|last| last.seq >= info.first_seq);
+            let next = self.have.saturating_add(1);
+            DeliverPolicy::ByStartSequence(self.overlap.map_or(next, |overlap| overlap.seq))
         } else {
+            self.overlap = None;
             DeliverPolicy::LastPerSubject
         };
-        self.overlap = if self.complete { self.last } else { None };
         self.phase = Phase::Opening;
         self.deadline = Some(now + ANSWER_TIME_MAX);
         steps.push(Step::Command(Command::OpenConsumer(policy)));
@@ -315,7 +323,6 @@ impl Follower {
             });
             self.have = info.first_seq - 1;
         }
-        self.last = self.last.filter(|last| last.seq >= info.first_seq);
     }
 
     /// The stream has another message where this server took one: it went back to an earlier state,

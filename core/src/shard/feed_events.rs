@@ -44,6 +44,7 @@ impl Shard {
         self.source.head_seq = self.source.head_seq.max(head);
         // Whoever resumes from before the hole must hear of it, and is told so by `unrecovered`.
         self.source.proven_from = self.source.proven_from.max(head);
+        self.source.lost_to = head;
         self.store.skip(lost.order, head);
         self.stats.lost[lost.reason as usize] +=
             lost.to.map_or(1, |to| to.saturating_sub(lost.from) + 1);
@@ -89,6 +90,7 @@ impl Shard {
             durable: self.source.durable,
             head_seq: 0,
             proven_from: 0,
+            lost_to: 0,
             begin: reset.order.next(),
         };
         for index in self.living() {
@@ -117,6 +119,7 @@ impl Shard {
             if gated {
                 self.at(index).notices_passed = self.notices_total;
                 self.restart_subscriptions(index);
+                self.end_all_replays(index);
                 if self.at(index).subscription_count > 0 {
                     self.owe_reset(index, ready.reset_frame.clone());
                 }

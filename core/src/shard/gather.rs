@@ -158,8 +158,12 @@ impl Shard {
         let name = self.topic_name(sub.topic);
         let frame = event::lost(Some(name), from, Some(to), reason);
         let sub = &mut self.subs[ix.0];
-        sub.owes_lost = false;
-        sub.next = next.max(sub.next);
+        // A subscription that owes a notice has not read anything: what is kept lies behind it.
+        sub.next = if core::mem::take(&mut sub.owes_lost) {
+            next
+        } else {
+            next.max(sub.next)
+        };
         sub.seq = to;
         self.stats.lost[reason as usize] += to - from + 1;
         Some(frame)

@@ -84,8 +84,8 @@ pub(crate) struct Store {
     messages_max: usize,
     /// Last values given up because of `held_bytes_max`.
     pub(crate) values_dropped: u64,
-    /// The newest of them: its place and its seq. A cursor that passes over what is superseded may
-    /// have missed it.
+    /// The newest of them, or of the `lost` in their place: its place and its seq. A cursor that
+    /// passes over what is superseded may have missed it.
     pub(crate) value_dropped_to: (Order, u64),
 }
 
@@ -298,6 +298,11 @@ impl Store {
             if is_last {
                 self.hold(catalog, slot.channel, publication);
             } else {
+                if catalog.channel(slot.channel).newest().is_none() {
+                    // A `lost` that stood in place of the newest value.
+                    let gone = (order, publication.seq);
+                    self.value_dropped_to = self.value_dropped_to.max(gone);
+                }
                 note_dropped(catalog, slot.channel, order, publication.seq);
             }
         }

@@ -58,6 +58,8 @@ struct Source {
     head_seq: u64,
     /// Every position at or above this one is proven by what this server saw.
     proven_from: u64,
+    /// The last seq that was announced as lost for all.
+    lost_to: u64,
     /// The first place of the number line.
     begin: Order,
 }
@@ -119,6 +121,7 @@ impl Shard {
                 durable: false,
                 head_seq: 0,
                 proven_from: 0,
+                lost_to: 0,
                 begin: Order(1),
             },
             notices: VecDeque::new(),
@@ -321,9 +324,11 @@ impl Shard {
                     || channel.log.dropped_to >= sub.next
             }
             Topic::Pattern(ix) => {
-                let log = &self.catalog.pattern(ix).log;
-                log.reaches(sub.next)
-                    || log.dropped_to >= sub.next
+                let pattern = self.catalog.pattern(ix);
+                // Before its start the pattern's log does not tell what there is; the arena does.
+                pattern.log.reaches(sub.next)
+                    || sub.next < pattern.complete_from
+                    || pattern.log.dropped_to >= sub.next
                     || sub.snapshot && sub.next < sub.since
             }
         }
@@ -360,7 +365,7 @@ impl Shard {
                 && session.notices_passed < self.notices_total
             || extra.is_some_and(|extra| {
                 extra.reset.is_some()
-                    || !extra.replays.is_empty()
+                    || !session.gated() && !extra.replays.is_empty()
                     || extra
                         .closing
                         .as_ref()

@@ -10,7 +10,7 @@ use super::transmit::{Piece, Taken};
 use crate::event::{Kind, Publication};
 use crate::id::Order;
 use crate::name;
-use crate::reason::ErrorCode;
+use crate::reason::{ErrorCode, UnrecoveredReason};
 use crate::wire::event;
 use crate::wire::request::{self, RequestId};
 
@@ -43,6 +43,14 @@ impl Shard {
             Ok(target) => target,
             Err((code, message)) => return self.refuse(index, code, message, id),
         };
+        if self.at(index).gated() {
+            // Nothing was sent yet of the number line to come, so there is nothing to send again.
+            let name = &self.catalog.channel(ix).name;
+            let reason = UnrecoveredReason::UpstreamUnavailable.label();
+            let frame = event::replay_incomplete(id, name, 0, reason, None, None);
+            self.stats.replay_requests += 1;
+            return self.say(index, frame, Purpose::Message);
+        }
         let replays = self
             .at(index)
             .extra
@@ -58,7 +66,6 @@ impl Shard {
             .to
             .unwrap_or(u64::MAX)
             .min(cursor.seq.min(self.source.head_seq));
-        let kept_after = self.catalog.channel(ix).log.dropped_seq;
         let replay = Replay {
             id: id.cloned(),
             sub,
@@ -69,7 +76,7 @@ impl Shard {
             from: asked.from,
             to,
             sent: 0,
-            incomplete: asked.from <= to && asked.from <= self.kept_after(kept_after),
+            incomplete: asked.from <= to && !self.has_all_after(ix, asked.from - 1),
             void: false,
         };
         self.stats.replay_requests += 1;

@@ -20,20 +20,26 @@ impl Shard {
         at: Position,
     ) -> Result<(), UnrecoveredReason> {
         self.prove_epoch(resume, at)?;
-        let channel = self.catalog.channel(ix);
         let stored = self.stored_of_channel(ix, at.seq);
         if let (Some(stored), Some(ts)) = (stored, at.ts)
             && stored != ts
         {
             return Err(UnrecoveredReason::EpochChanged);
         }
-        // The value with which this server began is its own proof: it was the channel's last.
-        let anchored = at.seq > 0 && at.seq == channel.first_seen;
-        if at.seq >= channel.log.dropped_seq && (at.seq >= self.source.proven_from || anchored) {
+        if self.has_all_after(ix, at.seq) {
             Ok(())
         } else {
             Err(UnrecoveredReason::TooOld)
         }
+    }
+
+    /// Whether every message of a channel after a seq is here, and nothing was there that is not.
+    pub(super) fn has_all_after(&self, ix: ChannelIx, seq: u64) -> bool {
+        let channel = self.catalog.channel(ix);
+        // The value with which this server began is its own proof: it was the channel's last. What
+        // was lost for all since then may have been of this channel.
+        let anchored = seq > 0 && seq == channel.first_seen && seq >= self.source.lost_to;
+        seq >= channel.log.dropped_seq && (seq >= self.source.proven_from || anchored)
     }
 
     fn stored_of_channel(&self, ix: ChannelIx, seq: u64) -> Option<u64> {

@@ -236,56 +236,71 @@ impl Shard {
     ) -> Start {
         let channel = self.catalog.channel(ix);
         let mut start = self.live(channel.last_seq);
-        let mut wants_value = asked.snapshot;
         if let Some((resume, position)) = wish {
             let outcome = self.prove_channel(ix, resume, position);
             if asked.mode == Mode::Latest && self.source.ready {
-                let same = outcome.is_ok() || self.source.epoch.as_deref() == Some(&*resume.epoch);
-                let newer = !same || channel.last_seq > position.seq;
-                start.resumed = Some(Ok(()));
-                start.position = if same {
-                    Some(position.seq)
-                } else {
-                    start.position
-                };
-                wants_value = newer;
-            } else {
-                match outcome {
-                    Ok(()) => {
-                        start.next =
-                            self.store
-                                .first_of_channel_after(&self.catalog, ix, position.seq);
-                        (start.seq, start.position) = (position.seq, Some(position.seq));
-                        start.resumed = Some(Ok(()));
-                        return start;
-                    }
-                    Err(reason) => {
-                        let places = channel.held.or_else(|| channel.log.places.front().copied());
-                        let oldest = places
-                            .and_then(|place| self.store.get(place))
-                            .map(|p| p.seq);
-                        let newest = (channel.last_seq > 0).then_some(channel.last_seq);
-                        start.resumed = Some(Err(Unresumed {
-                            reason,
-                            oldest,
-                            newest,
-                        }));
-                        if reason == UnrecoveredReason::TooOld && asked.on_lost == OnLost::Continue
-                        {
-                            (start.seq, start.position) = (position.seq, Some(position.seq));
-                            start.owes_lost = true;
-                            return start;
-                        }
+                return self.start_at_newest(ix, position, outcome);
+            }
+            match outcome {
+                Ok(()) => {
+                    start.next = self
+                        .store
+                        .first_of_channel_after(&self.catalog, ix, position.seq);
+                    (start.seq, start.position) = (position.seq, Some(position.seq));
+                    start.resumed = Some(Ok(()));
+                    return start;
+                }
+                Err(reason) => {
+                    let places = channel.held.or_else(|| channel.log.places.front().copied());
+                    let oldest = places.and_then(|place| self.store.get(place));
+                    start.resumed = Some(Err(Unresumed {
+                        reason,
+                        oldest: oldest.map(|publication| publication.seq),
+                        newest: (channel.last_seq > 0).then_some(channel.last_seq),
+                    }));
+                    if reason == UnrecoveredReason::TooOld && asked.on_lost == OnLost::Continue {
+                        return self.owing_lost(start, position);
                     }
                 }
             }
         }
-        if wants_value && let Some(last) = self.store.get(channel.last) {
+        if asked.snapshot
+            && let Some(last) = self.store.get(channel.last)
+        {
             start.next = channel.last;
             start.seq = last.seq.saturating_sub(1);
-            if start.resumed.is_none() || matches!(start.resumed, Some(Err(_))) {
-                start.position = last.prev;
-            }
+            start.position = last.prev.filter(|_| self.source.ready);
+        }
+        start
+    }
+
+    /// The start of who asked to go on after a loss: a notice of it, then all that is kept.
+    fn owing_lost(&self, start: Start, position: Position) -> Start {
+        Start {
+            next: self.source.begin,
+            seq: position.seq,
+            position: Some(position.seq),
+            owes_lost: true,
+            ..start
+        }
+    }
+
+    /// The start of a resume in latest mode: the newest entry, if the client does not have it. A
+    /// position that means nothing here is before everything.
+    fn start_at_newest(
+        &self,
+        ix: ChannelIx,
+        position: Position,
+        outcome: Result<(), UnrecoveredReason>,
+    ) -> Start {
+        let channel = self.catalog.channel(ix);
+        let mut start = self.live(channel.last_seq);
+        start.resumed = Some(Ok(()));
+        start.seq = if is_void(outcome) { 0 } else { position.seq };
+        start.position = Some(start.seq);
+        if channel.last_seq > start.seq {
+            // Where the newest is gone, the cursor stands before a hole and says so.
+            start.next = channel.newest().unwrap_or(channel.log.dropped_to);
         }
         start
     }
@@ -300,14 +315,15 @@ impl Shard {
         if let Some((resume, position)) = wish {
             let outcome = self.prove_pattern(ix, resume, position);
             if asked.mode == Mode::Latest && self.source.ready {
-                let same = self.source.epoch.as_deref() == Some(&*resume.epoch);
-                start.seq = if same { position.seq } else { 0 };
+                start.seq = if is_void(outcome) { 0 } else { position.seq };
+                start.position = Some(start.seq);
                 start.next = self.store.first_after(start.seq);
-                start.position = if same {
-                    Some(position.seq)
-                } else {
-                    start.position
-                };
+                let (gone, gone_seq) = self.store.value_dropped_to;
+                let log = &self.catalog.pattern(ix).log;
+                if gone_seq.min(log.dropped_seq) > start.seq {
+                    // The newest of some channel may be gone: the cursor stands before that hole.
+                    start.next = start.next.min(gone).min(log.dropped_to);
+                }
                 start.resumed = Some(Ok(()));
                 return start;
             }
@@ -328,9 +344,7 @@ impl Shard {
                         newest,
                     }));
                     if reason == UnrecoveredReason::TooOld && asked.on_lost == OnLost::Continue {
-                        (start.seq, start.position) = (position.seq, Some(position.seq));
-                        start.owes_lost = true;
-                        return start;
+                        return self.owing_lost(start, position);
                     }
                 }
             }
@@ -373,4 +387,9 @@ impl Shard {
         }
         self.place(sub);
     }
+}
+
+/// Whether a position means nothing on this number line.
+fn is_void(outcome: Result<(), UnrecoveredReason>) -> bool {
+    outcome == Err(UnrecoveredReason::EpochChanged)
 }

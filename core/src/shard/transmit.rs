@@ -162,7 +162,15 @@ impl Shard {
     fn gather_data(&mut self, now: Instant, index: u32, taken: &mut Taken) -> bool {
         let session = self.at(index);
         let flush_until = Self::flush_until(session);
-        if session.gated() || session.closing().is_some() && flush_until.is_none() {
+        if session.closing().is_some() && flush_until.is_none() {
+            return false;
+        }
+        if session.gated() {
+            // Without an epoch there is nothing to flush before a close frame.
+            if flush_until.is_some() && taken.pieces.is_empty() {
+                self.say_close(index, now);
+                return true;
+            }
             return false;
         }
         if let Some(made) = self.gather_replays(index, taken) {

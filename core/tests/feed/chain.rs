@@ -161,7 +161,10 @@ impl World {
                 match (self.chains.get(&channel), p.prev) {
                     (Some(Some(last)), prev) => {
                         assert_eq!(prev, Some(*last), "chain of {channel}");
-                        self.check_between(*last, p.seq, &channel);
+                        // A snapshot promises nothing about what lies between its messages.
+                        if !self.unknown {
+                            self.check_between(*last, p.seq, &channel);
+                        }
                     }
                     (Some(None), _) => {}
                     (None, None) => assert!(self.unknown, "null after the snapshot"),
@@ -390,7 +393,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_chain_is_whole_or_announced(steps in proptest::collection::vec(step(), 1..120)) {

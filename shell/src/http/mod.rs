@@ -128,6 +128,8 @@ impl Exchange {
         let timeout = settings.handshake_timeout;
         let mut http = http1::Builder::new()
             .timer(TokioTimer::new())
+            // Who has sent all that it will send still wants its answer.
+            .half_close(true)
             .header_read_timeout((!timeout.is_zero()).then_some(timeout))
             .max_header_size(settings.handshake_max_bytes)
             .max_buf_size(settings.handshake_max_bytes.max(BUFFER_BYTES_MIN))
@@ -149,8 +151,14 @@ impl Exchange {
 
     /// Ready when a request has taken too long.
     async fn overdue(&self) {
-        while self.deadline.get() > Instant::now() {
-            tokio::time::sleep_until(self.deadline.get()).await;
+        loop {
+            let now = Instant::now();
+            let deadline = self.deadline.get();
+            if deadline <= now {
+                return;
+            }
+            // A request that comes meanwhile brings the deadline nearer.
+            tokio::time::sleep_until(deadline.min(now + REQUEST_TIMEOUT)).await;
         }
     }
 
@@ -179,6 +187,11 @@ impl Exchange {
         host?;
         if let Some(channel) = path.strip_prefix("/publish/") {
             return publish::answer(shared, self.peer, head, channel, body).await;
+        }
+        if path == "/debug" || path.starts_with("/debug/") {
+            // Strangers are not told what is here and what is not.
+            let token = shared.settings.admin_token.as_ref();
+            guard::check_bearer(shared, &head.headers, self.peer, token)?;
         }
         if !matches!(
             path,

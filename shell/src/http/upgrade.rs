@@ -53,7 +53,7 @@ impl Upgrade {
         let key = one(headers, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key));
         let key = key.ok_or_else(|| bad("Sec-WebSocket-Key is not 16 bytes in base64."))?;
         let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
-        let mut offered = offered.flat_map(|value| items(value)).peekable();
+        let mut offered = offered.flat_map(items).peekable();
         let named = offered.peek().is_some();
         if named && !offered.any(|name| name == PROTOCOL.as_bytes()) {
             return Err(Box::new(reply::error(

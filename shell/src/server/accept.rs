@@ -21,9 +21,11 @@ pub(crate) type Doors<L> =
 
 /// Accepts for ever.
 pub(crate) async fn run<L: Listener>(mut listener: L, shared: Arc<Shared>, doors: Doors<L>) {
+    let mut failing = false;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                failing = false;
                 let Some(handshake) = shared.handshake() else {
                     continue;
                 };
@@ -44,7 +46,10 @@ pub(crate) async fn run<L: Listener>(mut listener: L, shared: Arc<Shared>, doors
             Err(error) => {
                 shared.counters.broke(Broken::Transport);
                 if !concerns_one_socket(&error) {
-                    tracing::warn!(%error, "cannot accept");
+                    if !failing {
+                        tracing::warn!(%error, "cannot accept, and will try again");
+                    }
+                    failing = true;
                     tokio::time::sleep(BACKOFF).await;
                 }
             }

@@ -3,7 +3,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use odin_core::feed::{Feed, Source};
 use odin_core::load::Sample;
@@ -17,29 +17,36 @@ use crate::source::{
     self, Clock, NatsOptions, Publisher, Upstream, embedded::Embedded, jetstream, nats::Nats,
 };
 
+/// How long CPU is measured before the first request is answered. The kernel counts CPU time in ticks
+/// of 10 ms: over a shorter time an idle server may look busy.
+const FIRST_SAMPLE: Duration = Duration::from_millis(100);
+
 /// Starts a server on TCP. `fd_limit` is the number of file descriptors that it may open.
 ///
 /// # Errors
 /// The address cannot be listened on, the options of the source cannot work, or a thread cannot be
 /// started. A NATS that is away is no error.
 pub async fn from_settings(settings: Settings, fd_limit: u64) -> io::Result<RunningServer> {
+    let (clock, started_unix_ms) = (Clock::start(), unix_ms());
+    let load = cgroup::Options {
+        root: settings.cgroup_root.clone(),
+        memory_limit: settings.memory_limit,
+        cpu_limit: settings.cpu_limit,
+    };
+    let sampler = cgroup::Sampler::new(load, clock.now());
     let listener = listener::bind(settings.listen).await?;
+    tokio::time::sleep(FIRST_SAMPLE).await;
+    let machine = Machine {
+        listener,
+        fd_limit,
+        clock,
+        started_unix_ms,
+        sampler,
+    };
     let seed = random();
     let config = settings.feed_config();
     let epoch = format!("{:016x}", random());
-    let options = NatsOptions {
-        url: settings.nats_url.expose().collect::<Vec<_>>().join(","),
-        user: settings.nats_user.clone(),
-        password: settings
-            .nats_password
-            .as_ref()
-            .map(|secret| secret.expose().to_owned()),
-        token: settings
-            .nats_token
-            .as_ref()
-            .map(|secret| secret.expose().to_owned()),
-        credentials: settings.nats_creds.clone(),
-    };
+    let options = nats_options(&settings);
     let (subject, strip) = (settings.subject.clone(), settings.strip.clone());
     match settings.source {
         SourceKind::Embedded => {
@@ -48,25 +55,13 @@ pub async fn from_settings(settings: Settings, fd_limit: u64) -> io::Result<Runn
                 tokio::spawn(source::demo::run(publisher.clone(), seed));
             }
             let origin = Source::Embedded { epoch };
-            with(
-                settings,
-                listener,
-                fd_limit,
-                seed,
-                (origin, "", upstream, publisher),
-            )
+            machine.start(settings, seed, (origin, "", upstream, publisher))
         }
         SourceKind::Nats => {
             let made = Nats::new(&options, &subject, &strip, &config).await;
             let (upstream, publisher) = made.map_err(io::Error::other)?;
             let origin = Source::Nats { epoch };
-            with(
-                settings,
-                listener,
-                fd_limit,
-                seed,
-                (origin, &strip, upstream, publisher),
-            )
+            machine.start(settings, seed, (origin, &strip, upstream, publisher))
         }
         SourceKind::Jetstream => {
             let stream = jetstream::JetStreamOptions {
@@ -78,47 +73,67 @@ pub async fn from_settings(settings: Settings, fd_limit: u64) -> io::Result<Runn
             };
             let made = jetstream::JetStream::new(&options, stream, &strip, &config).await;
             let (upstream, publisher) = made.map_err(io::Error::other)?;
-            with(
-                settings,
-                listener,
-                fd_limit,
-                seed,
-                (origin, &strip, upstream, publisher),
-            )
+            machine.start(settings, seed, (origin, &strip, upstream, publisher))
         }
     }
 }
 
-fn with<U: Upstream + 'static>(
-    settings: Settings,
+/// What the source has no part in.
+struct Machine {
     listener: tokio::net::TcpListener,
     fd_limit: u64,
-    seed: u64,
-    (origin, strip, upstream, publisher): (Source, &str, U, Publisher),
-) -> io::Result<RunningServer> {
-    let clock = Clock::start();
-    let options = cgroup::Options {
-        root: settings.cgroup_root.clone(),
-        memory_limit: settings.memory_limit,
-        cpu_limit: settings.cpu_limit,
-    };
-    let mut sampler = cgroup::Sampler::new(options, clock.now());
-    let memory = sampler.limits().memory_bytes;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let parts = Parts {
-        listener,
-        spawn: Threads,
-        sample: move |now: Instant| -> Sample { sampler.sample(now) },
-        clock,
-        feed: Feed::new(settings.feed_config(), origin, strip, random()),
-        upstream,
-        publisher,
-        connections_max: settings.max_connections(memory, fd_limit),
-        shards: settings.shard_count(cores),
-        seed,
-        started_unix_ms: unix_ms(),
-    };
-    start(settings, parts)
+    clock: Clock,
+    started_unix_ms: u64,
+    sampler: cgroup::Sampler,
+}
+
+impl Machine {
+    fn start<U: Upstream + 'static>(
+        self,
+        settings: Settings,
+        seed: u64,
+        (origin, strip, upstream, publisher): (Source, &str, U, Publisher),
+    ) -> io::Result<RunningServer> {
+        let Self {
+            listener,
+            fd_limit,
+            clock,
+            started_unix_ms,
+            mut sampler,
+        } = self;
+        let memory = sampler.limits().memory_bytes;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let parts = Parts {
+            listener,
+            spawn: Threads,
+            sample: move |now: Instant| -> Sample { sampler.sample(now) },
+            clock,
+            feed: Feed::new(settings.feed_config(), origin, strip, random()),
+            upstream,
+            publisher,
+            connections_max: settings.max_connections(memory, fd_limit),
+            shards: settings.shard_count(cores),
+            seed,
+            started_unix_ms,
+        };
+        start(settings, parts)
+    }
+}
+
+fn nats_options(settings: &Settings) -> NatsOptions {
+    NatsOptions {
+        url: settings.nats_url.expose().collect::<Vec<_>>().join(","),
+        user: settings.nats_user.clone(),
+        password: settings
+            .nats_password
+            .as_ref()
+            .map(|secret| secret.expose().to_owned()),
+        token: settings
+            .nats_token
+            .as_ref()
+            .map(|secret| secret.expose().to_owned()),
+        credentials: settings.nats_creds.clone(),
+    }
 }
 
 /// Milliseconds since the Unix epoch; 0 where the machine's clock is before it.

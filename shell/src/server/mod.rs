@@ -9,6 +9,7 @@ pub(crate) mod counters;
 pub(crate) mod ports;
 pub(crate) mod shared;
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::metrics::Exporter;
 use crate::settings::Settings;
 use crate::source::{self, Clock, Publisher, SharedStatus, Upstream};
 pub use assemble::from_settings;
+use ports::Port;
 use shared::{Made, Shared, Sink};
 
 /// How often the machine's load is measured.
@@ -41,7 +43,7 @@ pub struct Parts<L, P, U, M> {
     pub listener: L,
     /// What runs the shards.
     pub spawn: P,
-    /// Measures the machine's load, about every 500 ms.
+    /// Measures the machine's load: at once, and about every 500 ms.
     pub sample: M,
     /// The clock, started when the server was.
     pub clock: Clock,
@@ -82,8 +84,19 @@ where
     M: FnMut(Instant) -> Sample + Send + 'static,
 {
     let shards = parts.shards.max(1);
-    let (doors, gates): (accept::Doors<L>, Vec<_>) =
-        (0..shards).map(|_| mpsc::unbounded_channel()).unzip();
+    let mut doors: accept::Doors<L> = Vec::new();
+    let mut ports = Vec::new();
+    let mut queues = Vec::new();
+    for _ in 0..shards {
+        let (events, event_queue) = mpsc::unbounded_channel();
+        let (commands, command_queue) = mpsc::unbounded_channel();
+        doors.push(commands.clone());
+        ports.push(Port { events, commands });
+        queues.push(driver::Queues {
+            events: event_queue,
+            commands: command_queue,
+        });
+    }
     let config = settings.gate_config(parts.connections_max);
     let status = SharedStatus::default();
     let shared = Arc::new(Shared::new(Made {
@@ -93,24 +106,24 @@ where
         local_addr: parts.listener.local_addr()?,
         publisher: parts.publisher,
         source: status.clone(),
-        ports: Box::new(doors.clone()),
+        ports: Box::new(ports),
         exporter: Exporter::new().map_err(io::Error::other)?,
         shards,
         seed: parts.seed,
         started_unix_ms: parts.started_unix_ms,
     }));
     let (alive, ended) = mpsc::channel(1);
-    for (index, gate) in gates.into_iter().enumerate() {
+    for (index, queues) in queues.into_iter().enumerate() {
         let (shared, alive) = (Arc::clone(&shared), Alive(alive.clone()));
         let name = format!("odin-shard-{index}");
         parts.spawn.shard(&name, move || async move {
             let _alive = alive;
-            driver::run::<L::Stream>(shared, index, gate).await;
+            driver::run::<L::Stream>(shared, index, queues).await;
         })?;
     }
     let mut tasks = JoinSet::new();
+    tasks.spawn(sampler(Arc::clone(&shared), parts.sample));
     tasks.spawn(accept::run(parts.listener, Arc::clone(&shared), doors));
-    tasks.spawn(sample(Arc::clone(&shared), parts.sample));
     let sink = Sink {
         shared: Arc::clone(&shared),
     };
@@ -138,14 +151,22 @@ impl Drop for Alive {
     }
 }
 
-async fn sample(shared: Arc<Shared>, mut measure: impl FnMut(Instant) -> Sample + Send) {
-    let mut interval = tokio::time::interval(SAMPLE_INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        interval.tick().await;
+/// Measures now, so that no request is answered before, and then for ever.
+fn sampler(
+    shared: Arc<Shared>,
+    mut measure: impl FnMut(Instant) -> Sample + Send,
+) -> impl Future<Output = ()> + Send {
+    let mut sample = move || {
         let now = shared.clock.now();
         let sample = measure(now);
         shared.gate().sample(now, sample);
+    };
+    sample();
+    async move {
+        loop {
+            tokio::time::sleep(SAMPLE_INTERVAL).await;
+            sample();
+        }
     }
 }
 
@@ -160,6 +181,12 @@ impl RunningServer {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.permits()
+    }
+
+    /// How often a socket took less than was offered to it.
+    #[must_use]
+    pub fn sockets_full(&self) -> u64 {
+        self.shared.counters.sockets_full()
     }
 
     /// Waits for the server to fail: it has no other way to end by itself.

@@ -27,35 +27,41 @@ pub(crate) trait Ports: Send + Sync {
     fn stop(&self);
 }
 
+/// The ways to one shard.
+pub(crate) struct Port<D> {
+    pub(crate) events: UnboundedSender<Event>,
+    pub(crate) commands: UnboundedSender<Command<D>>,
+}
+
 /// A send fails only where the shard has ended, which the server notices by itself.
-impl<D: Send + 'static> Ports for Vec<UnboundedSender<Command<D>>> {
+impl<D: Send + 'static> Ports for Vec<Port<D>> {
     fn event(&self, event: Event) {
         for shard in self {
-            let _ = shard.send(Command::Event(event.clone()));
+            let _ = shard.events.send(event.clone());
         }
     }
 
     fn report(&self, shard: usize) -> oneshot::Receiver<ShardSnapshot> {
         let (answer, asked) = oneshot::channel();
-        let _ = self[shard].send(Command::Report(answer));
+        let _ = self[shard].commands.send(Command::Report(answer));
         asked
     }
 
     fn ping(&self, shard: usize) -> oneshot::Receiver<()> {
         let (answer, asked) = oneshot::channel();
-        let _ = self[shard].send(Command::Ping(answer));
+        let _ = self[shard].commands.send(Command::Ping(answer));
         asked
     }
 
     fn drain(&self, deadline: Instant) {
         for shard in self {
-            let _ = shard.send(Command::Drain(deadline));
+            let _ = shard.commands.send(Command::Drain(deadline));
         }
     }
 
     fn stop(&self) {
         for shard in self {
-            let _ = shard.send(Command::Stop);
+            let _ = shard.commands.send(Command::Stop);
         }
     }
 }

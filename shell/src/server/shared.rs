@@ -33,7 +33,7 @@ pub(crate) struct Shared {
     pub(crate) publisher: Publisher,
     pub(crate) source: SharedStatus,
     pub(crate) ports: Box<dyn Ports>,
-    pub(crate) queues: Arc<Queues>,
+    pub(crate) backlog: Backlog,
     pub(crate) counters: Counters,
     pub(crate) exporter: Exporter,
     /// The last report of each shard, for scrapes that it does not answer in time.
@@ -80,7 +80,7 @@ impl Shared {
             publisher: made.publisher,
             source: made.source,
             ports: made.ports,
-            queues: Arc::new(Queues::new(made.shards)),
+            backlog: Backlog::new(made.shards),
             counters: Counters::default(),
             exporter: made.exporter,
             reports: (0..made.shards).map(|_| Mutex::default()).collect(),
@@ -250,12 +250,12 @@ impl Drop for Permit {
 
 /// How many bytes of events wait for each shard.
 #[derive(Debug)]
-pub(crate) struct Queues {
+pub(crate) struct Backlog {
     waiting: Vec<AtomicUsize>,
     drained: Notify,
 }
 
-impl Queues {
+impl Backlog {
     fn new(shards: usize) -> Self {
         Self {
             waiting: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
@@ -308,16 +308,16 @@ pub(crate) struct Sink {
 
 impl EventSink for Sink {
     fn send(&mut self, event: Event) {
-        self.shared.queues.add(event.queued_bytes());
+        self.shared.backlog.add(event.queued_bytes());
         self.shared.ports.event(event);
     }
 
     fn is_full(&self) -> bool {
-        self.shared.queues.longest() >= QUEUE_BYTES_MAX
+        self.shared.backlog.longest() >= QUEUE_BYTES_MAX
     }
 
     async fn drained(&mut self) {
-        self.shared.queues.drained().await;
+        self.shared.backlog.drained().await;
     }
 }
 

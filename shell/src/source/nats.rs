@@ -176,3 +176,40 @@ async fn written(client: &Client) {
     // It fails only where the client has ended, which shows as the end of the subscription.
     let _ = client.flush().await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_missing_from_an_empty_queue_was_dropped() {
+        let start = Instant::now();
+        let mut intake = Intake {
+            taken: 10,
+            ..Intake::default()
+        };
+        assert_eq!(intake.seen_empty(10, start), None);
+        // Counted, and queued a moment later: one of the three is on its way.
+        assert_eq!(intake.seen_empty(13, start), None);
+        intake.taken = 11;
+        let soon = start + MISSING_TIME_MIN / 2;
+        assert_eq!(intake.seen_empty(13, soon), None);
+        assert_eq!(intake.seen_empty(13, start + MISSING_TIME_MIN), Some(2));
+        assert_eq!(intake.seen_empty(13, start + MISSING_TIME_MIN * 2), None);
+    }
+
+    #[test]
+    fn more_than_the_queue_holds_is_said_once_per_queueful() {
+        let capacity = SUBSCRIPTION_CAPACITY as u64;
+        let mut intake = Intake {
+            taken: 5,
+            ..Intake::default()
+        };
+        assert!(!intake.overflows(5 + capacity + 1));
+        assert!(intake.overflows(5 + capacity + 2));
+        assert!(!intake.overflows(5 + capacity * 2));
+        intake.taken += capacity;
+        assert!(!intake.overflows(5 + capacity * 2));
+        assert!(intake.overflows(5 + capacity * 3));
+    }
+}

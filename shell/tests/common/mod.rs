@@ -5,8 +5,12 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use odin_shell::server::{self, RunningServer};
+use odin_core::feed::{Feed, Source};
+use odin_core::load::Sample;
+use odin_shell::listener::{Listener, Threads};
+use odin_shell::server::{self, Parts, RunningServer};
 use odin_shell::settings::{Loaded, Settings};
+use odin_shell::source::{Clock, Publisher, Upstream};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -41,15 +45,44 @@ pub async fn serve_unready(flags: &[&str]) -> RunningServer {
 }
 
 async fn start(listen: &str, flags: &[&str]) -> RunningServer {
-    let args = ["odin-ws", "--listen", listen];
-    let args = args.iter().chain(flags).map(OsString::from);
+    let flags: Vec<&str> = ["--listen", listen].iter().chain(flags).copied().collect();
+    server::from_settings(settings(&flags), 4096)
+        .await
+        .expect("a server")
+}
+
+pub fn settings(flags: &[&str]) -> Settings {
+    let args = std::iter::once(&"odin-ws").chain(flags).map(OsString::from);
     let loaded = Settings::load(args, std::iter::empty()).expect("settings");
     let Loaded::Run(settings) = loaded else {
         panic!("nothing to print")
     };
-    server::from_settings(*settings, 4096)
-        .await
-        .expect("a server")
+    *settings
+}
+
+/// A server of one shard with a listener and an upstream of the test's own.
+pub fn start_on<L: Listener, U: Upstream + 'static>(
+    settings: Settings,
+    listener: L,
+    upstream: U,
+    publisher: Publisher,
+) -> RunningServer {
+    let epoch = "test".to_owned();
+    let feed = Feed::new(settings.feed_config(), Source::Embedded { epoch }, "", 1);
+    let parts = Parts {
+        listener,
+        spawn: Threads,
+        sample: |_| Sample::default(),
+        clock: Clock::start(),
+        feed,
+        upstream,
+        publisher,
+        connections_max: 1000,
+        shards: 1,
+        seed: 1,
+        started_unix_ms: 0,
+    };
+    server::start(settings, parts).expect("a server")
 }
 
 /// A response as it came.

@@ -4,6 +4,8 @@
 //! UTF-8. What it would answer (pongs, the closing handshake) is swallowed: answers are the core's.
 //! The task holds no buffer while it is idle, and writes nothing: that is the shard's loop.
 
+mod boundary;
+
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::pin::Pin;
@@ -15,18 +17,23 @@ use odin_core::reason::CloseReason;
 use odin_core::shard::{Input, Message};
 use odin_core::time::Instant;
 use tokio::io::ReadBuf;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};
 
 use crate::driver::{Local, State};
 use crate::listener::Stream;
-use crate::server::shared::{Permit, Seat};
+use crate::server::shared::{Permit, Seat, Shared};
+use boundary::Boundary;
 
 /// Reads of one poll, so that a flooding client shares the thread with the others.
 const READS_PER_POLL: usize = 4;
 
 /// The parser's read buffer: what most requests fit in, and small enough to hold per connection.
 const READ_BUFFER_BYTES: usize = 128;
+
+/// A parser that met a larger payload is replaced between messages, as it keeps the room.
+const PARSER_BYTES_MAX: u64 = 1024;
 
 /// Room for the largest control frame that the parser may want to answer with.
 const WRITE_BUFFER_BYTES: usize = 256;
@@ -41,7 +48,8 @@ pub(crate) fn start<S: Stream>(local: &Rc<Local<S>>, socket: S, early: &[u8], pl
     let task = Connection {
         local: Rc::clone(local),
         id,
-        context: WebSocketContext::new(Role::Server, Some(parser_config(&local.shared))),
+        context: parser(&local.shared),
+        boundary: Boundary::default(),
         left: early.to_vec(),
         deaf: false,
         _places: places,
@@ -50,22 +58,23 @@ pub(crate) fn start<S: Stream>(local: &Rc<Local<S>>, socket: S, early: &[u8], pl
     local.kick.notify_one();
 }
 
-fn parser_config(shared: &crate::server::shared::Shared) -> WebSocketConfig {
+fn parser(shared: &Shared) -> WebSocketContext {
     let bytes_max = shared.settings.message_max_bytes;
-    let bytes_max = (bytes_max > 0).then_some(bytes_max);
-    WebSocketConfig::default()
+    let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
         .max_write_buffer_size(WRITE_BUFFER_BYTES)
-        .max_message_size(bytes_max)
-        .max_frame_size(bytes_max)
-        .accept_unmasked_frames(false)
+        .max_message_size(Some(bytes_max))
+        .max_frame_size(Some(bytes_max))
+        .accept_unmasked_frames(false);
+    WebSocketContext::new(Role::Server, Some(config))
 }
 
 struct Connection<S: Stream> {
     local: Rc<Local<S>>,
     id: ConnId,
     context: WebSocketContext,
+    boundary: Boundary,
     /// Bytes read and not yet parsed, because the core did not want to hear more.
     left: Vec<u8>,
     /// Nothing that still comes can have a meaning; it is read only to see the end.
@@ -168,12 +177,16 @@ impl<S: Stream> Connection<S> {
         let mut wire = Wire { unread: bytes };
         while !self.deaf {
             if !state.wants_read(self.id) {
+                self.boundary
+                    .feed(&bytes[..bytes.len() - wire.unread.len()]);
                 self.left = wire.unread.to_vec();
                 return Parsed::Paused;
             }
             match self.context.read(&mut wire) {
                 Ok(frame) => self.message(now, state, &frame),
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.boundary.feed(bytes);
+                    self.shrink();
                     return Parsed::Used;
                 }
                 Err(error) => {
@@ -193,6 +206,14 @@ impl<S: Stream> Connection<S> {
         Parsed::Used
     }
 
+    /// Gives up the room that a large message took, if nothing of the next is in it.
+    fn shrink(&mut self) {
+        if self.boundary.largest() > PARSER_BYTES_MAX && self.boundary.is_between_messages() {
+            self.boundary.forget();
+            self.context = parser(&self.local.shared);
+        }
+    }
+
     fn message(&mut self, now: Instant, state: &mut State<S>, frame: &Frame) {
         let message = match frame {
             Frame::Text(text) => Message::Text(text),
@@ -202,7 +223,19 @@ impl<S: Stream> Connection<S> {
             Frame::Close(frame) => {
                 // RFC 6455 5.5.1: after a close frame nothing more is sent.
                 self.deaf = true;
-                Message::Close(frame.as_ref().map(|frame| frame.code.into()))
+                let code = frame.as_ref().map(|frame| frame.code);
+                if code == Some(CloseCode::Protocol) {
+                    // The parser puts this code in the place of one that must not be sent.
+                    let reason = CloseReason::Protocol;
+                    state.input(
+                        now,
+                        Input::Violation {
+                            conn: self.id,
+                            reason,
+                        },
+                    );
+                }
+                Message::Close(code.map(u16::from))
             }
             // The parser gives raw frames only to those who write them.
             Frame::Frame(_) => return,

@@ -1,0 +1,259 @@
+//! One shard's loop, and what it shares with the tasks of its connections.
+//!
+//! The loop takes what waits (events, sockets, questions), lets the core handle all of it, and then
+//! writes to the connections that the core calls ready, a slice of them at a time, so that reads and
+//! accepts are never starved. What is written, to whom and when is the core's decision; here are
+//! the sockets, the wakers and the order of calls.
+//!
+//! Events wait in their queue while there is much to write: the queue is what makes the source wait,
+//! and a client whose socket has room must never be left behind by the log because its shard read on
+//! instead of writing.
+
+mod state;
+
+use std::cell::RefCell;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use odin_core::event::Event;
+use odin_core::shard::{Input, Shard};
+use odin_core::time::Instant;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{Notify, oneshot};
+
+use crate::http;
+use crate::listener::Stream;
+use crate::metrics::ShardSnapshot;
+use crate::server::shared::{Handshake, Seat, Shared};
+pub(crate) use state::State;
+
+/// Commands that are handled before the next sweep of writes.
+const COMMANDS_PER_TURN: usize = 64;
+
+/// What may be taken from the queue of events at once.
+#[derive(Clone, Copy)]
+struct Intake {
+    events: usize,
+    bytes: usize,
+}
+
+/// While connections are ready, one pass over all of them goes before the next intake, and what is
+/// taken is no more than a pass can write to one connection: whose socket has room keeps up.
+const INTAKE_BUSY: Intake = Intake {
+    events: Shard::SLICES_MAX,
+    bytes: Shard::TRANSMIT_BYTES_MAX,
+};
+
+impl Intake {
+    /// While no connection is ready: a part of the log, so that nothing of it can leave before it was
+    /// offered to everybody.
+    fn idle(shared: &Shared) -> Self {
+        let messages = usize::try_from(shared.settings.log_messages).unwrap_or(usize::MAX);
+        Self {
+            events: (messages / 2).clamp(1, 256),
+            bytes: shared.settings.log_bytes / 8,
+        }
+    }
+}
+
+/// What a shard is told.
+#[derive(Debug)]
+pub(crate) enum Command<D> {
+    /// A new socket, before its handshake.
+    Socket(Handoff<D>),
+    /// Is the loop alive?
+    Ping(oneshot::Sender<()>),
+    /// A copy of the counters, please.
+    Report(oneshot::Sender<ShardSnapshot>),
+    /// Tell every connection to go before this moment.
+    Drain(Instant),
+    /// Drop every connection and end.
+    Stop,
+}
+
+/// A socket on its way to its shard, with its places in the counts of the server.
+#[derive(Debug)]
+pub(crate) struct Handoff<D> {
+    pub(crate) socket: D,
+    pub(crate) peer: std::net::SocketAddr,
+    pub(crate) seat: Seat,
+    pub(crate) handshake: Handshake,
+}
+
+/// What the loop of a shard and the tasks of its connections share, all on one thread.
+pub(crate) struct Local<S> {
+    pub(crate) state: RefCell<State<S>>,
+    /// Raised by a connection's task after it gave the core an input.
+    pub(crate) kick: Notify,
+    pub(crate) shared: Arc<Shared>,
+    /// Which of the server's shards this is.
+    pub(crate) index: usize,
+}
+
+/// The two queues of a shard.
+pub(crate) struct Queues<D> {
+    /// What the Feed says.
+    pub(crate) events: UnboundedReceiver<Event>,
+    /// Everything else: never behind events, so that the server answers under load.
+    pub(crate) commands: UnboundedReceiver<Command<D>>,
+}
+
+/// Makes a shard's part of the server and runs it until it is told to stop.
+pub(crate) async fn run<S: Stream>(
+    shared: Arc<Shared>,
+    index: usize,
+    mut queues: Queues<S::Detached>,
+) {
+    let shard = Shard::new(shared.core_config, shared.seed(index));
+    let local = Rc::new(Local {
+        state: RefCell::new(State::<S>::new(shard)),
+        kick: Notify::new(),
+        shared,
+        index,
+    });
+    let idle = Intake::idle(&local.shared);
+    let mut inbox = Vec::with_capacity(COMMANDS_PER_TURN);
+    let mut timer = std::pin::pin!(tokio::time::sleep(std::time::Duration::ZERO));
+    // Connections written to since the last intake of events.
+    let mut passed = 0;
+    // Whether events were taken in since the tasks of this thread could run.
+    let mut took_in = false;
+    loop {
+        let turn = local.turn();
+        passed += turn.written;
+        if took_in && !turn.more {
+            took_in = false;
+            tokio::task::yield_now().await;
+        }
+        if turn.more {
+            tokio::task::yield_now().await;
+            while inbox.len() < COMMANDS_PER_TURN
+                && let Ok(command) = queues.commands.try_recv()
+            {
+                inbox.push(command);
+            }
+            if passed >= turn.living {
+                passed = 0;
+                local.take_in(None, &mut queues.events, INTAKE_BUSY);
+            }
+        } else {
+            passed = 0;
+            if let Some(due) = turn.due {
+                timer.as_mut().reset(local.shared.tokio_instant(due));
+            }
+            tokio::select! {
+                biased;
+                count = queues.commands.recv_many(&mut inbox, COMMANDS_PER_TURN) => {
+                    if count == 0 {
+                        return local.stop();
+                    }
+                }
+                () = local.kick.notified() => {}
+                () = timer.as_mut(), if turn.due.is_some() => {}
+                Some(event) = queues.events.recv() => {
+                    local.take_in(Some(event), &mut queues.events, idle);
+                    took_in = true;
+                }
+            }
+        }
+        for command in inbox.drain(..) {
+            if local.command(command, &mut queues.events).is_break() {
+                return local.stop();
+            }
+        }
+    }
+}
+
+/// What a turn of the loop did.
+struct Turn {
+    /// Connections written to.
+    written: usize,
+    /// Whether more are ready.
+    more: bool,
+    /// Connections that there are.
+    living: usize,
+    /// When the core wants to be called again.
+    due: Option<Instant>,
+}
+
+impl<S: Stream> Local<S> {
+    /// Timers, then a slice of writes.
+    fn turn(&self) -> Turn {
+        let mut state = self.state.borrow_mut();
+        state.timers(self.shared.clock.now());
+        let written = state.flush(&self.shared);
+        Turn {
+            written,
+            more: state.shard.has_ready(),
+            living: state.living(),
+            due: state.shard.poll_timeout(),
+        }
+    }
+
+    /// Hands events to the core: the `first`, and what waits, as far as `intake` allows.
+    fn take_in(&self, first: Option<Event>, events: &mut UnboundedReceiver<Event>, intake: Intake) {
+        let (mut count, mut bytes) = (0, 0);
+        let mut next = first.or_else(|| events.try_recv().ok());
+        while let Some(event) = next {
+            count += 1;
+            bytes += event.queued_bytes();
+            self.event(event);
+            let room = count < intake.events && bytes < intake.bytes;
+            next = room.then(|| events.try_recv().ok()).flatten();
+        }
+    }
+
+    fn command(
+        self: &Rc<Self>,
+        command: Command<S::Detached>,
+        events: &mut UnboundedReceiver<Event>,
+    ) -> ControlFlow<()> {
+        match command {
+            Command::Socket(handoff) => http::serve(Rc::clone(self), handoff),
+            // Who asked may have stopped waiting, here and below.
+            Command::Ping(answer) => {
+                let _ = answer.send(());
+            }
+            Command::Report(answer) => {
+                let state = self.state.borrow();
+                let report = ShardSnapshot {
+                    stats: state.shard.stats(),
+                    lag: state.shard.lag(self.shared.clock.now()),
+                    stale: false,
+                };
+                let _ = answer.send(report);
+            }
+            Command::Drain(deadline) => {
+                // What was published before the drain comes before its closes.
+                let all = Intake {
+                    events: usize::MAX,
+                    bytes: usize::MAX,
+                };
+                self.take_in(None, events, all);
+                let mut state = self.state.borrow_mut();
+                state.input(self.shared.clock.now(), Input::Drain { deadline });
+                state.resume();
+            }
+            Command::Stop => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn event(&self, event: Event) {
+        let bytes = event.queued_bytes();
+        // Publications and evictions give nobody the right to be read from again; the rest may.
+        let rare = !matches!(event, Event::Published(_) | Event::Evict { .. });
+        let mut state = self.state.borrow_mut();
+        state.input(self.shared.clock.now(), Input::Event(event));
+        if rare {
+            state.resume();
+        }
+        drop(state);
+        self.shared.backlog.took(self.index, bytes);
+    }
+
+    fn stop(&self) {
+        self.state.borrow_mut().stop(self.shared.clock.now());
+    }
+}

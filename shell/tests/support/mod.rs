@@ -1,0 +1,6 @@
+//! What the tests with real servers share.
+// Each test binary uses its own part of it.
+#![allow(dead_code, unreachable_pub)]
+
+pub mod collect;
+pub mod nats;
