@@ -1,11 +1,13 @@
-//! Simulation of Odin WS: the real server and its core in a world that is made from one number.
+//! Odin WS under simulation: what stands in for the world, and what judges the server from outside.
 #![forbid(unsafe_code)]
 
 pub mod bell;
 pub mod broker;
 pub mod client;
+pub mod commands;
 pub mod dice;
 pub mod net;
+pub mod oracle;
 pub mod report;
 pub mod scenarios;
 pub mod trace;

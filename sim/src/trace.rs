@@ -43,17 +43,24 @@ impl Trace {
     /// # Errors
     /// When the file cannot be created.
     pub fn new(path: Option<&Path>) -> std::io::Result<Self> {
-        let file = match path {
-            Some(path) => Some(std::io::BufWriter::new(std::fs::File::create(path)?)),
-            None => None,
-        };
-        Ok(Self(Rc::new(RefCell::new(Inner {
+        let file = path.map(std::fs::File::create).transpose()?;
+        Ok(Self::over(file))
+    }
+
+    /// A trace that is only hashed.
+    #[must_use]
+    pub fn unwritten() -> Self {
+        Self::over(None)
+    }
+
+    fn over(file: Option<std::fs::File>) -> Self {
+        Self(Rc::new(RefCell::new(Inner {
             hash: FNV_OFFSET,
             lines: 0,
             line: String::new(),
-            file,
+            file: file.map(std::io::BufWriter::new),
             failed: false,
-        }))))
+        })))
     }
 
     /// Adds a line, with the time of the simulation before it in nanoseconds.

@@ -34,6 +34,8 @@ pub struct Report {
     pub name: String,
     /// Its seed.
     pub seed: u64,
+    /// Whether it was shortened.
+    pub short: bool,
     /// Its parameters, in words.
     pub plan: String,
     /// What went wrong on purpose, and when.
@@ -71,6 +73,7 @@ impl Report {
         Self {
             name: plan.name.into(),
             seed: plan.seed,
+            short: plan.short,
             plan: plan.to_string(),
             faults: plan.faults.clone(),
             tally: tally.clone(),
@@ -93,7 +96,8 @@ impl Report {
     /// The command that runs this again.
     #[must_use]
     pub fn command(&self) -> String {
-        format!("odin-sim run {} --seed {}", self.name, self.seed)
+        let short = if self.short { " --short" } else { "" };
+        format!("odin-sim run {} --seed {}{short}", self.name, self.seed)
     }
 
     /// All delays of deliveries to fast clients, in microseconds.

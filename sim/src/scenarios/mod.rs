@@ -66,13 +66,15 @@ pub fn find(name: &str) -> Option<&'static Scenario> {
 
 impl Scenario {
     /// Runs it at full size.
-    ///
-    /// # Panics
-    /// Never: without a file a trace cannot fail.
     #[must_use]
     pub fn run(&self, seed: u64) -> Report {
-        let trace = Trace::new(None).expect("no file, no failure");
-        self.run_traced(seed, Scale::Full, &trace)
+        self.run_scaled(seed, Scale::Full)
+    }
+
+    /// Runs it.
+    #[must_use]
+    pub fn run_scaled(&self, seed: u64, scale: Scale) -> Report {
+        self.run_traced(seed, scale, &Trace::unwritten())
     }
 
     /// Runs it, and writes down what happens.
@@ -90,6 +92,7 @@ impl Scenario {
         // The same seed makes different worlds of different scenarios.
         let mut dice = Dice::new(seed ^ name.rotate_left(32));
         let mut plan = usual(self.name, seed, &mut dice);
+        plan.short = scale == Scale::Short;
         let mut draft = Draft {
             plan: &mut plan,
             dice: &mut dice,
@@ -116,6 +119,7 @@ fn usual(name: &'static str, seed: u64, dice: &mut Dice) -> Plan {
     Plan {
         name,
         seed,
+        short: false,
         servers: usize::try_from(dice.range(1, 3)).unwrap_or(1),
         shards: usize::try_from(dice.range(1, 3)).unwrap_or(1),
         clients: 0,

@@ -84,6 +84,8 @@ pub struct Plan {
     pub name: &'static str,
     /// Its seed.
     pub seed: u64,
+    /// Shortened, for tests and sweeps.
+    pub short: bool,
     /// How many servers.
     pub servers: usize,
     /// How many shards each has.
