@@ -32,6 +32,12 @@ const COMMANDS: &[Command] = &[
         "the same run in two processes: every byte of the trace must be the same",
         commands::meta,
     ),
+    (
+        "swarm",
+        "--seeds N [--from S] [--keep-going] | --seed S",
+        "the bare machines under drawn faults",
+        swarm,
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -52,11 +58,52 @@ fn main() -> ExitCode {
 
 fn list(_: &[String]) -> Result<(), String> {
     for (name, options, what, _) in COMMANDS {
-        println!("odin-sim {name:<8} {options:<28} {what}");
+        println!("odin-sim {name:<8} {options:<46} {what}");
     }
     println!("\nscenarios:");
     for scenario in scenarios::ALL {
         println!("  {:<18} {}", scenario.name, scenario.about);
     }
+    Ok(())
+}
+
+/// The number after an option; `None`: it is not given.
+fn number(words: &[String], option: &str) -> Result<Option<u64>, String> {
+    let Some(at) = words.iter().position(|word| word == option) else {
+        return Ok(None);
+    };
+    let value = words.get(at + 1).and_then(|word| word.parse().ok());
+    value
+        .map(Some)
+        .ok_or_else(|| format!("{option} wants a number"))
+}
+
+fn swarm(words: &[String]) -> Result<(), String> {
+    if let Some(seed) = number(words, "--seed")? {
+        println!("{}", odin_sim::swarm::explain(seed)?);
+        return Ok(());
+    }
+    let seeds = number(words, "--seeds")?.unwrap_or(1_000);
+    let from = number(words, "--from")?.unwrap_or(1);
+    let began = std::time::Instant::now();
+    let goes_on = words.iter().any(|word| word == "--keep-going");
+    let mut failed = 0;
+    let mut total = odin_sim::swarm::Report::default();
+    for seed in from..from.saturating_add(seeds) {
+        match odin_sim::swarm::run(seed) {
+            Ok(report) => total.add(&report),
+            Err(what) if goes_on => {
+                failed += 1;
+                println!("seed {seed}: {}", what.lines().next().unwrap_or_default());
+            }
+            Err(_) => return odin_sim::swarm::explain(seed).map(|_| ()),
+        }
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let pace = total.simulated.as_secs_f64() / seconds;
+    if failed > 0 {
+        return Err(format!("{failed} of {seeds} seeds failed"));
+    }
+    println!("{total}, in {seconds:.1} s: {pace:.0} simulated seconds a second");
     Ok(())
 }

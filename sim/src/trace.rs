@@ -1,11 +1,12 @@
 //! The application trace: what happened, line by line, in one order, with the simulated time. Two runs of
 //! one seed must give the same bytes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// FNV-1a, 64 bit (draft-eastlake-fnv): the offset basis.
 pub const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
@@ -101,8 +102,17 @@ impl Trace {
     }
 }
 
-/// The time since the simulation began, for code that runs on one of its hosts; 0 outside of them.
+thread_local! {
+    static BETWEEN: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// The time since the simulation began.
 #[must_use]
-pub fn now() -> std::time::Duration {
-    turmoil::sim_elapsed().unwrap_or_default()
+pub fn now() -> Duration {
+    turmoil::sim_elapsed().unwrap_or_else(|| BETWEEN.get())
+}
+
+/// Says what time it is between two steps of the simulation, when no host is at its turn.
+pub(crate) fn set_now(now: Duration) {
+    BETWEEN.set(now);
 }

@@ -209,7 +209,7 @@ impl Feed {
                 Step::Discarded { from, to } => {
                     let count = (to - from).saturating_add(1);
                     self.lose(now, from, Some(to), LostReason::Discarded, count);
-                    self.line.advance(to);
+                    self.line.skip_to(to);
                 }
                 Step::Begin { epoch, announce } => self.begin(now, epoch, announce),
                 Step::Publish { historic } => {
@@ -246,7 +246,8 @@ impl Feed {
         };
         self.stats.channels = self.line.channels();
         let (name, last) = self.line.append(channel, seq);
-        let prev = last.or(first_prev);
+        let known = last.or(first_prev);
+        let prev = known.filter(|prev| self.line.is_whole_after(*prev));
         let ts = message.time / NANOS_PER_MILLI;
         let bytes_max = self.payload_bytes_max;
         let (kind, frame) = if bytes_max != 0 && message.payload.len() > bytes_max {
@@ -257,7 +258,7 @@ impl Feed {
                 wire::lost(Some(&name), seq, Some(seq), reason),
             )
         } else {
-            let kind = if prev.is_some() {
+            let kind = if known.is_some() {
                 Kind::Message
             } else {
                 Kind::Snapshot

@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use crate::bell::Bell;
 use crate::dice::Dice;
+use crate::oracle::{LineId, Oracle};
 use crate::trace::{FNV_OFFSET, Trace, fnv1a, now};
 pub use serve::run;
 use stream::{FOREIGN, Limits, PREFIX, Stored, Stream};
@@ -103,7 +104,14 @@ pub struct Broker {
     dice: Dice,
     names: Vec<Arc<str>>,
     trace: Trace,
+    /// Is told of all that is stored, and of all that is gone.
+    oracle: SharedOracle,
+    /// The number line at hand, as the oracle calls it.
+    line: LineId,
 }
+
+/// The oracle as everybody on the simulation's thread sees it.
+pub type SharedOracle = Rc<RefCell<Oracle>>;
 
 /// The broker as everybody on the simulation's thread sees it.
 pub type SharedBroker = Rc<RefCell<Broker>>;
@@ -134,7 +142,8 @@ pub fn channel_number(name: &str) -> Option<u64> {
 impl Broker {
     /// A broker with an empty stream.
     #[must_use]
-    pub fn new(load: Load, limits: Limits, dice: Dice, trace: Trace) -> Self {
+    pub fn new(load: Load, limits: Limits, dice: Dice, trace: Trace, oracle: SharedOracle) -> Self {
+        let line = oracle.borrow_mut().line();
         let created = EPOCH_SECS * 1_000_000_000;
         Self {
             stream: Stream::new(created, limits),
@@ -149,6 +158,8 @@ impl Broker {
                 .map(|number| format!("{PREFIX}{}", channel_name(number)).into())
                 .collect(),
             trace,
+            oracle,
+            line,
         }
     }
 
@@ -179,6 +190,7 @@ impl Broker {
                 time,
                 payload: Bytes::from_static(b"{}"),
             });
+            self.tell_discarded();
             return;
         }
         let all = self.load.channels;
@@ -209,11 +221,17 @@ impl Broker {
         );
         let hash = fnv1a(FNV_OFFSET, payload.as_bytes());
         let time = self.wall();
+        let payload = Bytes::from(payload);
         let seq = self.stream.publish(Stored {
             subject: Arc::clone(&self.names[index]),
             time,
-            payload: payload.into(),
+            payload: payload.clone(),
         });
+        let name = &self.names[index][PREFIX.len()..];
+        self.oracle
+            .borrow_mut()
+            .published(self.line, name, seq, &payload, true);
+        self.tell_discarded();
         self.trace
             .line(format_args!("broker stored {seq} {channel} {hash:016x}"));
         if let Some(era) = self.eras.last_mut() {
@@ -241,12 +259,31 @@ impl Broker {
         self.news.ring();
     }
 
+    /// Keeps only so many messages from now on.
+    pub fn limit(&mut self, messages: usize) {
+        self.stream.set_limit(messages);
+        self.tell_discarded();
+    }
+
+    fn tell_discarded(&mut self) {
+        if let Some((from, to)) = self.stream.take_discarded() {
+            self.oracle.borrow_mut().gone(self.line, from, to);
+        }
+    }
+
+    /// The number line at hand, as the oracle calls it.
+    #[must_use]
+    pub fn line(&self) -> LineId {
+        self.line
+    }
+
     /// Deletes the stream and creates it anew, empty.
     pub fn recreate(&mut self) {
         // Two streams are never created at the same nanosecond.
         let created = self.wall().max(self.stream.created() + 1);
         self.stream = Stream::new(created, self.stream.limits());
         self.eras.push(Era::new(created, self.load.channels));
+        self.line = self.oracle.borrow_mut().line();
         self.trace.line(format_args!("broker recreated {created}"));
         self.announce();
     }
@@ -255,6 +292,7 @@ impl Broker {
     pub fn purge(&mut self, keep: u64) {
         let below = (self.stream.last_seq() + 1).saturating_sub(keep);
         self.stream.purge_below(below);
+        self.tell_discarded();
         self.trace.line(format_args!("broker purged below {below}"));
         self.announce();
     }

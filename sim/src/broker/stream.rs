@@ -41,6 +41,8 @@ pub struct Stream {
     /// The last message of each subject.
     last: BTreeMap<Arc<str>, u64>,
     limits: Limits,
+    /// What was discarded since it was last asked: from here to there.
+    discarded: Option<(u64, u64)>,
 }
 
 impl Stream {
@@ -53,7 +55,13 @@ impl Stream {
             messages: BTreeMap::new(),
             last: BTreeMap::new(),
             limits,
+            discarded: None,
         }
+    }
+
+    /// The seqs that were discarded since the last call, the first and the last.
+    pub fn take_discarded(&mut self) -> Option<(u64, u64)> {
+        self.discarded.take()
     }
 
     /// When it was created.
@@ -87,9 +95,12 @@ impl Stream {
     }
 
     fn discard_first(&mut self) {
-        if let Some((seq, gone)) = self.messages.pop_first()
-            && self.last.get(&gone.subject) == Some(&seq)
-        {
+        let Some((seq, gone)) = self.messages.pop_first() else {
+            return;
+        };
+        let (first, _) = *self.discarded.get_or_insert((seq, seq));
+        self.discarded = Some((first, seq));
+        if self.last.get(&gone.subject) == Some(&seq) {
             self.last.remove(&gone.subject);
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::dice::Dice;
 use crate::net::Network;
+use crate::oracle::ClientId;
 use crate::trace::{Trace, now};
 
 pub use profile::{Habit, Mix, Profile};
@@ -30,6 +31,8 @@ pub struct Stage {
     pub storms: Cell<u64>,
     /// Changed after any of the above was.
     pub changed: crate::bell::Bell,
+    /// Judges what clients are sent.
+    pub oracle: crate::broker::SharedOracle,
     /// What was counted.
     pub tally: RefCell<Tally>,
     /// The trace.
@@ -94,6 +97,12 @@ pub struct Client {
 pub type SharedClient = Rc<RefCell<Client>>;
 
 impl Client {
+    /// What the oracle calls it.
+    #[must_use]
+    pub fn id(&self) -> ClientId {
+        ClientId(u32::try_from(self.number).unwrap_or(u32::MAX))
+    }
+
     /// A client that has not connected yet.
     #[must_use]
     pub fn new(number: usize, profile: Profile, mut dice: Dice, servers: usize) -> Self {

@@ -55,10 +55,12 @@ pub struct Profile {
 impl Profile {
     /// A profile from the dice.
     #[must_use]
-    pub fn draw(dice: &mut Dice, mix: Mix, channels: u64, ramp: Duration) -> Self {
+    pub fn draw(dice: &mut Dice, mix: Mix, number: usize, channels: u64, ramp: Duration) -> Self {
+        // However few clients there are, there is one of each kind.
+        let first = mix.get(number).map(|(habit, _)| *habit);
         let ramp_ms = u64::try_from(ramp.as_millis()).unwrap_or(0);
         Self {
-            habit: dice.weighted(mix).unwrap_or(Habit::Fast),
+            habit: first.or_else(|| dice.weighted(mix)).unwrap_or(Habit::Fast),
             latest: dice.permille(150),
             goes_on: dice.permille(300),
             snapshot: dice.permille(300),

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::view::Heard;
 use super::{Habit, SharedClient, Stage};
 use crate::net::SimStream;
+use crate::oracle::{ClientId, Frame};
 use crate::trace::{FNV_OFFSET, fnv1a, now};
 use crate::world::SERVER_PORT;
 
@@ -50,6 +51,9 @@ struct Session<'a> {
     /// Since when its subscribe is answered.
     acked: Option<Duration>,
     back_at: Option<Instant>,
+    /// Of the next request.
+    request: u64,
+    id: ClientId,
     ws: WebSocketStream<SimStream>,
 }
 
@@ -102,9 +106,13 @@ pub(super) async fn attempt(stage: &Rc<Stage>, me: &SharedClient) -> Ended {
         habit,
         acked: None,
         back_at: None,
+        request: 1,
+        id: me.borrow().id(),
         ws,
     };
+    session.open();
     let code = session.live().await;
+    stage.oracle.borrow_mut().disconnected(session.id);
     *stage.tally.borrow_mut().closes.entry(code).or_default() += 1;
     stage.trace.line(format_args!("c{number} closed {code}"));
     Ended {
@@ -141,6 +149,41 @@ fn refused(stage: &Stage, me: &SharedClient, response: &Response<Option<Vec<u8>>
 }
 
 impl Session<'_> {
+    /// Tells the oracle of the connection, and for what it may be closed.
+    fn open(&self) {
+        let mut oracle = self.stage.oracle.borrow_mut();
+        oracle.opened(self.id);
+        let own: &[u16] = match self.habit {
+            Habit::Flooding => &[4029],
+            Habit::Malformed => &[1003, 1009],
+            _ => &[],
+        };
+        for code in [1000, 1001, 1012, 4008, 4009].iter().chain(own) {
+            oracle.may_close(self.id, *code);
+        }
+    }
+
+    /// Whether it keeps to what it may do.
+    fn is_polite(&self) -> bool {
+        !matches!(self.habit, Habit::Flooding | Habit::Malformed)
+    }
+
+    /// Lets the oracle judge what came; `false`: a promise was broken.
+    fn judge(&self, frame: Frame<'_>) -> bool {
+        let judged = self
+            .stage
+            .oracle
+            .borrow_mut()
+            .client_received(self.id, frame);
+        match judged {
+            Ok(_) => true,
+            Err(violation) => {
+                self.fault(violation.to_string());
+                false
+            }
+        }
+    }
+
     /// Gives the close code; 1006 where there was none.
     async fn live(&mut self) -> u16 {
         let mut changed = self.stage.changed.ear();
@@ -168,6 +211,7 @@ impl Session<'_> {
                             }
                         }
                         Some(Ok(Message::Close(frame))) => {
+                            self.judge(Frame::Close(frame.as_ref().map(|f| f.code.into())));
                             // The answer to it is on its way; the server ends the connection.
                             let _ = tokio::time::timeout(SEND_TIME_MAX, self.ws.next()).await;
                             return frame.map_or(1005, |frame| frame.code.into());
@@ -196,6 +240,11 @@ impl Session<'_> {
                 return Next::Leave;
             }
         };
+        // What answers a request that was not told to the oracle is not told either.
+        let judged = self.is_polite() || !matches!(heard.kind, "error" | "pong");
+        if judged && !self.judge(Frame::Text(text)) {
+            return Next::Leave;
+        }
         match heard.kind {
             "message" => return self.message(&heard).await,
             "welcome" => return self.subscribe().await,
@@ -208,8 +257,7 @@ impl Session<'_> {
             "reset" => self.stage.tally.borrow_mut().resets += 1,
             "error" => {
                 self.stage.tally.borrow_mut().errors += 1;
-                let polite = !matches!(self.habit, Habit::Flooding | Habit::Malformed);
-                if polite {
+                if self.is_polite() {
                     self.fault(format!("an error for a polite client: {:?}", heard.code));
                 }
             }
@@ -285,7 +333,17 @@ impl Session<'_> {
             let resume = me.view.resume().filter(|_| me.profile.resumes);
             me.profile.subscribe(resume)
         };
-        self.send(Message::text(request.to_string())).await
+        self.ask(request.to_string()).await
+    }
+
+    /// Sends a request that the oracle is told of.
+    async fn ask(&mut self, request: String) -> Next {
+        self.stage
+            .oracle
+            .borrow_mut()
+            .client_sent(self.id, &request);
+        self.request += 1;
+        self.send(Message::text(request)).await
     }
 
     async fn send(&mut self, message: Message) -> Next {
@@ -319,8 +377,13 @@ impl Session<'_> {
             self.habit
         };
         let next = match habit {
+            Habit::Fast | Habit::Slow if self.is_polite() => {
+                let id = self.request;
+                self.ask(format!(r#"{{"type":"heartbeat","id":{id}}}"#))
+                    .await
+            }
             Habit::Fast | Habit::Slow | Habit::Flooding => {
-                let text = r#"{"type":"heartbeat"}"#;
+                let text = r#"{"type":"heartbeat","id":0}"#;
                 self.send(Message::text(text)).await
             }
             Habit::Stalled => {

@@ -116,7 +116,9 @@ impl Client {
             if !recovered {
                 self.chains.retain(|channel, _| !covers(name, channel));
             }
-            if let (Some(position), false) = (position, is_pattern(name)) {
+            // A position that was resumed may be that of a `lost`: what comes next has a prev at or below it.
+            let exact = !recovered && !owed_lost && !is_pattern(name);
+            if let (Some(position), true) = (position, exact) {
                 self.chains.insert(name.clone(), position);
             }
             let wants_newest = snapshot && !recovered;
@@ -185,7 +187,10 @@ impl Client {
         let Some(id) = m.id else {
             if code == "RATE_LIMIT_EXCEEDED" {
                 self.dropped += 1;
-                return Ok(Seen::Refused);
+                return match self.dropped <= self.may_drop {
+                    true => Ok(Seen::Refused),
+                    false => fault("dropped for its rate, and it was within it"),
+                };
             }
             self.nameless = match self.nameless.checked_sub(1) {
                 Some(left) => left,

@@ -85,6 +85,8 @@ pub(super) struct Client {
     pub(super) answered: u64,
     /// Requests that were dropped for their rate.
     pub(super) dropped: usize,
+    /// Requests that were over it.
+    pub(super) may_drop: usize,
     /// Messages sent that cannot have been answered by an id.
     pub(super) nameless: usize,
     pub(super) subs: BTreeMap<String, Sub>,
@@ -240,7 +242,7 @@ impl Client {
                 .unwrap_or(0)
                 .max(sub.base.unwrap_or(0));
             for (seq, tick) in line.missed(reached, u64::MAX) {
-                if !sub.is_lost(seq) && (tick > sub.since || sub.recovered) {
+                if !sub.is_lost(seq) && (tick > sub.since || sub.recovered && !sub.latest) {
                     return fault(format!(
                         "{name}: nobody was told of what was missed at {seq}"
                     ));
@@ -289,7 +291,8 @@ impl Client {
         before: u64,
     ) -> Result<(), Fault> {
         for (seq, entry) in line.between(channel, after, before) {
-            let gone_before = entry.gone.is_some_and(|tick| tick <= sub.since) && !sub.recovered;
+            let gone_before =
+                entry.gone.is_some_and(|tick| tick <= sub.since) && (!sub.recovered || sub.latest);
             if !sub.is_lost(seq) && !gone_before {
                 return fault(format!("{channel} {seq} is missing, and nobody was told"));
             }
@@ -301,7 +304,10 @@ impl Client {
     pub(super) fn answered(&self) -> Result<(), Fault> {
         let open = self.asked.len() + self.nameless;
         let first = self.asked.first_key_value();
-        match open == self.dropped {
+        if self.over {
+            return Ok(());
+        }
+        match open == self.dropped && self.dropped == self.may_drop {
             true => Ok(()),
             false => fault(format!(
                 "{open} requests without an answer, of which {} were dropped for their rate: {first:?}",

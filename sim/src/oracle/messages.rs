@@ -28,7 +28,7 @@ impl Client {
             line.entry(channel, seq)
                 .is_some_and(|entry| entry.hash == hash && !entry.refused)
         };
-        if !truth.narrow(epoch, is_it) {
+        if !truth.narrow(epoch, seq, is_it) {
             return fault(format!(
                 "{channel} {seq} was not published like that on the line of {epoch}"
             ));
@@ -83,6 +83,7 @@ impl Client {
             // Where the chain begins in the middle nothing before it was promised.
             (None, None, _) if sub.wants_newest => return Ok(()),
             (_, Some(have), _) => have,
+            (Some(prev), None, _) if sub.wants_newest && sub.is_lost(prev) => prev,
             (_, None, Some(base)) if sub.wants_newest && seq <= base => {
                 // A value of a snapshot is the last one as of the ack.
                 let newer = line.between(channel, seq, base.saturating_add(1));

@@ -165,6 +165,13 @@ impl Oracle {
         }
     }
 
+    /// One more message of this client is over its rate, and may be dropped.
+    pub fn may_drop(&mut self, client: ClientId) {
+        if let Some(known) = self.clients.get_mut(&client) {
+            known.may_drop += 1;
+        }
+    }
+
     /// A client's message reached the server.
     pub fn client_sent(&mut self, client: ClientId, json: &str) {
         self.tick += 1;

@@ -93,14 +93,11 @@ impl Client {
     }
 
     pub(super) fn reset(&mut self, m: &Message<'_>) -> Result<Seen, Fault> {
-        let (Some(epoch), Some(reason)) = (&m.epoch, m.reason.as_deref()) else {
+        let (Some(epoch), Some(_)) = (&m.epoch, m.reason.as_deref()) else {
             return fault("a reset without all of its fields");
         };
         if self.subs.is_empty() {
             return fault("a reset, and nothing is subscribed");
-        }
-        if self.epoch.as_ref() == Some(epoch) && reason != "source_ready" {
-            return fault("a reset to the epoch that it is");
         }
         self.epoch = Some(epoch.clone());
         self.chains.clear();

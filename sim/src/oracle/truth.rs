@@ -91,6 +91,8 @@ impl Line {
 pub(super) struct Truth {
     lines: Vec<Line>,
     epochs: BTreeMap<String, BTreeSet<usize>>,
+    /// The highest seq that was delivered under each epoch.
+    reached: BTreeMap<String, u64>,
 }
 
 impl Truth {
@@ -108,7 +110,14 @@ impl Truth {
         line.channels.retain(|_, entries| !entries.is_empty());
         line.head = line.head.min(seq);
         self.lines.push(line);
-        LineId(self.lines.len() - 1)
+        let branch = self.lines.len() - 1;
+        // Who has read no further than the fork may be on either.
+        for (epoch, lines) in &mut self.epochs {
+            if lines.contains(&from.0) && self.reached.get(epoch).is_none_or(|at| *at <= seq) {
+                lines.insert(branch);
+            }
+        }
+        LineId(branch)
     }
 
     pub(super) fn published(&mut self, line: LineId, channel: &str, seq: u64, entry: Entry) {
@@ -150,8 +159,15 @@ impl Truth {
         all.filter(move |(at, _)| known.is_none_or(|known| known.contains(at)))
     }
 
-    /// Narrows the lines that an epoch may be to those of `test`; `false`: none is left.
-    pub(super) fn narrow(&mut self, epoch: &str, test: impl Fn(&Line) -> bool) -> bool {
+    /// Narrows the lines that an epoch may be to those of `test`, which is about `seq`; `false`: none is
+    /// left.
+    pub(super) fn narrow(&mut self, epoch: &str, seq: u64, test: impl Fn(&Line) -> bool) -> bool {
+        match self.reached.get_mut(epoch) {
+            Some(reached) => *reached = seq.max(*reached),
+            None => {
+                self.reached.insert(epoch.into(), seq);
+            }
+        }
         if let Some(known) = self.epochs.get(epoch)
             && known.iter().all(|at| test(&self.lines[*at]))
         {

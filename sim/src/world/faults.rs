@@ -25,7 +25,7 @@ impl World {
             Fault::BrokerBounce(empty) => self.bounce_broker(empty),
             Fault::Recreate => self.broker.borrow_mut().recreate(),
             Fault::Purge(keep) => self.broker.borrow_mut().purge(keep),
-            Fault::Limit(messages) => self.broker.borrow_mut().stream.set_limit(messages),
+            Fault::Limit(messages) => self.broker.borrow_mut().limit(messages),
             Fault::Drop(permille) => self.broker.borrow_mut().drop_permille = permille,
             Fault::Rate(rate) => self.broker.borrow_mut().load.rate = rate,
             Fault::Clock(millis) => self.broker.borrow_mut().clock_ahead = millis,

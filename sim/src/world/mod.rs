@@ -21,6 +21,7 @@ use crate::broker::{self, Broker, EPOCH_SECS, SharedBroker, channel_name};
 use crate::client::{self, Client, Profile, SharedClient, Stage, Tally};
 use crate::dice::Dice;
 use crate::net::{Network, SEGMENTS_MAX};
+use crate::oracle::{Laws, Oracle};
 use crate::report::{Report, Row};
 use crate::trace::Trace;
 use plan::{Demand, Plan};
@@ -67,6 +68,7 @@ struct World {
 #[must_use]
 pub fn run(plan: Plan, trace: &Trace) -> Report {
     panics::count_from_now_on();
+    crate::trace::set_now(Duration::ZERO);
     let began = std::time::Instant::now();
     let mut world = World::new(plan, trace);
     let outcome = world.phases();
@@ -94,7 +96,14 @@ impl World {
             .rng_seed(dice.next())
             .build();
         let network = Network::default();
-        let broker = Broker::new(plan.load, plan.limits, dice.split(), trace.clone());
+        let oracle = Rc::new(RefCell::new(Oracle::new(Laws::default())));
+        let broker = Broker::new(
+            plan.load,
+            plan.limits,
+            dice.split(),
+            trace.clone(),
+            oracle.clone(),
+        );
         let broker = Rc::new(RefCell::new(broker));
         let (net, shared) = (network.clone(), broker.clone());
         sim.host(broker::HOST, move || {
@@ -128,6 +137,7 @@ impl World {
             healed: Cell::new(false),
             storms: Cell::new(0),
             changed: Bell::default(),
+            oracle,
             tally: RefCell::default(),
             trace: trace.clone(),
         });
@@ -200,6 +210,7 @@ impl World {
             self.sim
                 .step()
                 .map_err(|error| format!("a host failed at {at:?}: {error}"))?;
+            crate::trace::set_now(self.sim.elapsed());
             if let Some(panic) = panics::first() {
                 return Err(format!("a panic at {at:?}: {panic}"));
             }
@@ -240,7 +251,11 @@ impl World {
                             None => client.view.base(&channel).is_none_or(|base| base < **head),
                         }
                 });
-                let (head, number) = missing?;
+                let Some((head, number)) = missing else {
+                    let oracle = self.stage.oracle.borrow();
+                    let judged = oracle.at_head(client.id(), broker.line());
+                    return judged.err().map(|violation| violation.to_string());
+                };
                 let channel = channel_name(number);
                 let has = client.view.last(&channel).map(|last| last.seq);
                 Some(format!(
@@ -319,7 +334,7 @@ impl World {
 fn make_clients(plan: &Plan, dice: &mut Dice) -> Vec<SharedClient> {
     let make = |number| {
         let mut own = dice.split();
-        let profile = Profile::draw(&mut own, plan.mix, plan.load.channels, plan.ramp);
+        let profile = Profile::draw(&mut own, plan.mix, number, plan.load.channels, plan.ramp);
         let client = Client::new(number, profile, own, plan.servers);
         Rc::new(RefCell::new(client))
     };
