@@ -3,6 +3,7 @@
 
 use alloc::string::String;
 
+use super::epoch::EpochNonce;
 use crate::event::Event;
 use crate::reason::LostReason;
 
@@ -21,7 +22,7 @@ pub enum Source {
     },
     /// A JetStream stream. Numbers are the stream's.
     JetStream {
-        /// The stream's name; with its creation time it makes the epoch.
+        /// The stream's name; with its creation time, and the nonce of a rollback, it makes the epoch.
         stream: String,
     },
 }
@@ -37,6 +38,8 @@ pub struct StreamInfo {
     pub last_seq: u64,
     /// Messages between the two that are gone.
     pub num_deleted: u64,
+    /// What the metadata holds under [`EpochNonce::METADATA_KEY`]; `None`: nothing, or no nonce.
+    pub nonce: Option<EpochNonce>,
     /// Whether the consumer's filter covers every subject of the stream, so that every missing seq
     /// is a missing message.
     pub covers_all: bool,
@@ -69,6 +72,9 @@ pub enum Input<'a> {
     Disconnected,
     /// The answer to [`Command::ReadInfo`].
     Info(StreamInfo),
+    /// The answer to [`Command::WriteNonce`]. Whether the stream took it over shows when its state
+    /// is read: nats-server before 2.10 accepts metadata and drops it.
+    NonceWritten,
     /// The answer to [`Command::OpenConsumer`].
     ConsumerOpened {
         /// Messages that it has to deliver now.
@@ -103,6 +109,9 @@ pub enum Command {
     /// Read the stream's state, creating the stream where it is absent; answer with
     /// [`Input::Info`] or [`Input::Failed`].
     ReadInfo,
+    /// Put the nonce into the stream's metadata in place of one that is there, and leave everything else
+    /// of its configuration as it is; answer with [`Input::NonceWritten`] or [`Input::Failed`].
+    WriteNonce(EpochNonce),
     /// Give up the consumer and open a new one; answer with [`Input::ConsumerOpened`] or
     /// [`Input::Failed`]. Nothing is to be delivered before [`Command::Fetch`].
     OpenConsumer(DeliverPolicy),

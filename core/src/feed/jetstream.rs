@@ -5,16 +5,22 @@
 //! been another one by the time the consumer was opened), fetch. A number line starts with a snapshot
 //! (the last message of each subject); every later run starts with the last message that was taken
 //! (the overlap), whose time proves that the stream is still the same one. What a stream announces
-//! about itself (creation time, first and last seq) decides the rest.
+//! about itself (creation time, first and last seq, nonce) decides the rest.
+//!
+//! A stream that went back to an earlier state begins a new number line, of which its creation time
+//! shows nothing: the server that sees it writes a nonce into the stream's metadata, so that others
+//! and those who start later are on the same number line. What the stream holds then counts, whoever
+//! wrote it.
 //!
 //! The follower says what is to be done as [`Step`]s; numbering and encoding are the Feed's.
 
-use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::epoch::Naming;
+use super::step::Step;
 use super::{Command, DeliverPolicy, Delivered, StreamInfo};
 use crate::reason::ResetReason;
 use crate::time::Instant;
@@ -27,24 +33,9 @@ const RETRY_FIRST: Duration = Duration::from_millis(50);
 /// The longest pause, in doublings of the first: 1.6 s.
 const RETRY_DOUBLINGS_MAX: u32 = 5;
 
-/// What is to be done, in order.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Step {
-    /// For the upstream.
-    Command(Command),
-    /// Everything from..=to was discarded before it was read.
-    Discarded { from: u64, to: u64 },
-    /// The number line begins anew. `announce`: what came before was published.
-    Begin {
-        epoch: Arc<str>,
-        announce: Option<ResetReason>,
-    },
-    /// Publish the message at hand. `historic`: the stream may hold or have held predecessors of it
-    /// that were not delivered.
-    Publish { historic: bool },
-    /// The snapshot is complete: everything above `observed_from` was or will be seen.
-    Ready { head: u64, observed_from: u64 },
-}
+/// When the stream's state is read once more after a nonce was sent out. Another server that saw the
+/// same rollback, and read the stream before the nonce was there, has written its own by then.
+const NONCE_SETTLE_TIME: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
@@ -54,6 +45,8 @@ enum Phase {
     Waiting,
     /// For the stream's state.
     Reading,
+    /// For the nonce to be written.
+    Writing,
     /// For the consumer.
     Opening,
     /// For the stream's state, which must fit the consumer.
@@ -71,8 +64,7 @@ struct Identity {
 
 #[derive(Debug)]
 pub(super) struct Follower {
-    stream: String,
-    seed: u64,
+    naming: Naming,
     silence: Duration,
     phase: Phase,
     /// When the phase has lasted too long.
@@ -81,8 +73,10 @@ pub(super) struct Follower {
     failures: u32,
     /// The creation time of the stream that the number line is of; `None`: none was seen yet.
     created: Option<u64>,
-    /// How often this stream went back to an earlier state.
-    rollbacks: u64,
+    /// When the stream's state is to be read although nothing is wrong.
+    recheck: Option<Instant>,
+    /// The consumer has shown that the stream went back.
+    went_back: bool,
     epoch: Arc<str>,
     /// Why the number line began, to be said again when its snapshot has to be made again.
     began: ResetReason,
@@ -109,14 +103,14 @@ pub(super) struct Follower {
 impl Follower {
     pub(super) fn new(stream: String, seed: u64, silence: Duration) -> Self {
         Self {
-            stream,
-            seed,
+            naming: Naming::new(stream, seed),
             silence,
             phase: Phase::Down,
             deadline: None,
             failures: 0,
             created: None,
-            rollbacks: 0,
+            recheck: None,
+            went_back: false,
             epoch: "".into(),
             began: ResetReason::SourceReady,
             published: false,
@@ -139,6 +133,7 @@ impl Follower {
     pub(super) fn disconnected(&mut self) {
         self.phase = Phase::Down;
         self.deadline = None;
+        self.naming.disconnected();
     }
 
     pub(super) fn info(&mut self, now: Instant, info: StreamInfo, steps: &mut Vec<Step>) {
@@ -146,6 +141,13 @@ impl Follower {
             Phase::Reading => self.open(now, info, steps),
             Phase::Confirming { pending } => self.confirm(now, info, pending, steps),
             _ => {}
+        }
+    }
+
+    pub(super) fn nonce_written(&mut self, now: Instant, steps: &mut Vec<Step>) {
+        if self.phase == Phase::Writing {
+            self.naming.answered();
+            self.read_info(now, steps);
         }
     }
 
@@ -170,6 +172,10 @@ impl Follower {
         if self.phase == Phase::Down {
             return;
         }
+        if self.phase == Phase::Writing {
+            // Refused: the number line keeps this server's own nonce.
+            self.naming.answered();
+        }
         self.phase = Phase::Waiting;
         let doublings = self.failures.min(RETRY_DOUBLINGS_MAX);
         self.failures = self.failures.saturating_add(1);
@@ -177,18 +183,21 @@ impl Follower {
     }
 
     pub(super) fn timeout(&mut self, now: Instant, steps: &mut Vec<Step>) {
-        if self.deadline.is_none_or(|deadline| now < deadline) {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
         match self.phase {
             Phase::Down => {}
             Phase::Waiting | Phase::Following => self.read_info(now, steps),
-            Phase::Reading | Phase::Opening | Phase::Confirming { .. } => self.failed(now),
+            Phase::Reading | Phase::Writing | Phase::Opening | Phase::Confirming { .. } => {
+                self.failed(now);
+            }
         }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        let recheck = self.recheck.filter(|_| self.phase == Phase::Following);
+        self.deadline.into_iter().chain(recheck).min()
     }
 
     /// Judges a message: it is published only if a [`Step::Publish`] says so.
@@ -213,7 +222,8 @@ impl Follower {
             // The overlap was deleted since, or this is another past.
             let deletions = self.info.is_some_and(|info| info.num_deleted > 0);
             if this.seq <= overlap.seq || !deletions {
-                return self.roll_back(now, steps);
+                self.went_back = true;
+                return self.read_info(now, steps);
             }
         } else if self.last.is_some_and(|last| this.seq <= last.seq) {
             // A consumer delivers in order; one that does not cannot be trusted.
@@ -257,20 +267,36 @@ impl Follower {
 
     /// Decides from the stream's state where to begin.
     fn open(&mut self, now: Instant, info: StreamInfo, steps: &mut Vec<Step>) {
+        self.recheck = self.recheck.filter(|recheck| now < *recheck);
         match self.created {
-            None => self.begin(info.created, ResetReason::SourceReady, steps),
+            None => self.adopt(&info, ResetReason::SourceReady, steps),
             Some(created) if created != info.created => {
-                self.rollbacks = 0;
-                self.begin(info.created, ResetReason::StreamRecreated, steps);
+                self.adopt(&info, ResetReason::StreamRecreated, steps);
             }
-            Some(created) if info.last_seq < self.have => {
-                self.rollbacks += 1;
+            // Another server saw a rollback, perhaps the same one that this server is about to see.
+            Some(_) if self.naming.is_news(info.nonce) => {
+                self.adopt(&info, ResetReason::StreamRolledBack, steps);
+            }
+            Some(created) if self.is_earlier(&info) => {
+                self.naming.diverge(created);
                 self.begin(created, ResetReason::StreamRolledBack, steps);
             }
             // The snapshot was interrupted: what it would have told of is not known any more.
             Some(created) if !self.complete => self.begin(created, self.began, steps),
             Some(_) => self.skip_discarded(&info, steps),
         }
+        self.naming.read(info.nonce);
+        let Some(nonce) = self.naming.next_write() else {
+            return self.open_consumer(now, &info, steps);
+        };
+        self.recheck = Some(now + NONCE_SETTLE_TIME);
+        self.phase = Phase::Writing;
+        self.deadline = Some(now + ANSWER_TIME_MAX);
+        steps.push(Step::Command(Command::WriteNonce(nonce)));
+    }
+
+    /// Opens a consumer that begins where the one before ended, or with a snapshot.
+    fn open_consumer(&mut self, now: Instant, info: &StreamInfo, steps: &mut Vec<Step>) {
         let policy = if self.complete {
             // A message that is gone can prove nothing, but it is remembered: should the stream have
             // it again, it must be the same one.
@@ -288,7 +314,8 @@ impl Follower {
 
     /// The consumer is open: the stream must still be the one for which it was opened.
     fn confirm(&mut self, now: Instant, info: StreamInfo, pending: u64, steps: &mut Vec<Step>) {
-        if self.created != Some(info.created) || info.last_seq < self.have {
+        let same = self.created == Some(info.created) && self.naming.is_unchanged(info.nonce);
+        if !same || info.last_seq < self.have {
             return self.open(now, info, steps);
         }
         let empty = info.last_seq == 0 || info.first_seq > info.last_seq;
@@ -325,19 +352,22 @@ impl Follower {
         }
     }
 
-    /// The stream has another message where this server took one: it went back to an earlier state,
-    /// of which its creation time shows nothing.
-    fn roll_back(&mut self, now: Instant, steps: &mut Vec<Step>) {
-        if let Some(created) = self.created {
-            self.rollbacks += 1;
-            self.begin(created, ResetReason::StreamRolledBack, steps);
-        }
-        self.read_info(now, steps);
+    /// Whether the stream went back to an earlier state: it has another message where this server took
+    /// one, it ends before that, or its metadata is what it was before.
+    fn is_earlier(&self, info: &StreamInfo) -> bool {
+        self.went_back || info.last_seq < self.have || self.naming.is_earlier(info.nonce)
+    }
+
+    /// Begins a number line as the stream names it.
+    fn adopt(&mut self, info: &StreamInfo, reason: ResetReason, steps: &mut Vec<Step>) {
+        self.naming.adopt(info.nonce);
+        self.begin(info.created, reason, steps);
     }
 
     fn begin(&mut self, created: u64, reason: ResetReason, steps: &mut Vec<Step>) {
         self.created = Some(created);
-        self.epoch = self.identity(created);
+        self.epoch = self.naming.epoch(created);
+        self.went_back = false;
         let known = self.announced.as_ref();
         let told = self.published || known.is_some_and(|known| *known != self.epoch);
         if told {
@@ -369,28 +399,4 @@ impl Follower {
             observed_from: if deleted { self.snapshot_to } else { 0 },
         });
     }
-
-    /// The epoch: the same on every server that follows the same stream. After a rollback, which
-    /// other servers may not have seen, it is this server's own: a position of it is then unknown
-    /// elsewhere, which is safe, and never mistaken for one of the other past.
-    fn identity(&self, created: u64) -> Arc<str> {
-        let mut hash = fnv1a(FNV_OFFSET, self.stream.as_bytes());
-        hash = fnv1a(hash, &[0]);
-        hash = fnv1a(hash, &created.to_le_bytes());
-        if self.rollbacks > 0 {
-            hash = fnv1a(hash, &self.seed.to_le_bytes());
-            hash = fnv1a(hash, &self.rollbacks.to_le_bytes());
-        }
-        format!("{hash:016x}").into()
-    }
-}
-
-/// FNV-1a, 64 bit (draft-eastlake-fnv): the offset basis.
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
-
-fn fnv1a(hash: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(hash, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME)
-    })
 }

@@ -9,10 +9,12 @@
 //! It leaves to others: how the upstream is spoken to (the shell carries out [`Command`]s and reports
 //! [`Input`]s), who subscribes to what (the shards), and who may publish (HTTP).
 
+mod epoch;
 mod exchange;
 mod jetstream;
 mod numbering;
 mod retention;
+mod step;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -26,10 +28,12 @@ use crate::reason::{LostReason, ResetReason};
 use crate::stats::FeedStats;
 use crate::time::Instant;
 use crate::wire::event as wire;
+pub use epoch::EpochNonce;
 pub use exchange::{Command, DeliverPolicy, Delivered, Input, Outcome, Output, Source, StreamInfo};
-use jetstream::{Follower, Step};
+use jetstream::Follower;
 use numbering::Line;
 use retention::Retention;
+use step::Step;
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
@@ -101,6 +105,7 @@ impl Feed {
                     Input::Connected => follower.connected(now, steps),
                     Input::Disconnected => follower.disconnected(),
                     Input::Info(info) => follower.info(now, info, steps),
+                    Input::NonceWritten => follower.nonce_written(now, steps),
                     Input::ConsumerOpened { pending } => {
                         follower.consumer_opened(now, pending, steps);
                     }
@@ -187,6 +192,7 @@ impl Feed {
             }
             Input::Disconnected
             | Input::Info(_)
+            | Input::NonceWritten
             | Input::ConsumerOpened { .. }
             | Input::Heartbeat
             | Input::Failed => {}
@@ -209,7 +215,7 @@ impl Feed {
                 Step::Discarded { from, to } => {
                     let count = (to - from).saturating_add(1);
                     self.lose(now, from, Some(to), LostReason::Discarded, count);
-                    self.line.skip_to(to);
+                    self.line.advance(to);
                 }
                 Step::Begin { epoch, announce } => self.begin(now, epoch, announce),
                 Step::Publish { historic } => {
@@ -246,8 +252,7 @@ impl Feed {
         };
         self.stats.channels = self.line.channels();
         let (name, last) = self.line.append(channel, seq);
-        let known = last.or(first_prev);
-        let prev = known.filter(|prev| self.line.is_whole_after(*prev));
+        let prev = last.or(first_prev);
         let ts = message.time / NANOS_PER_MILLI;
         let bytes_max = self.payload_bytes_max;
         let (kind, frame) = if bytes_max != 0 && message.payload.len() > bytes_max {
@@ -258,7 +263,7 @@ impl Feed {
                 wire::lost(Some(&name), seq, Some(seq), reason),
             )
         } else {
-            let kind = if known.is_some() {
+            let kind = if prev.is_some() {
                 Kind::Message
             } else {
                 Kind::Snapshot

@@ -18,8 +18,6 @@ pub(super) struct Line {
     ids: BTreeMap<Arc<str>, ChannelId>,
     channels: Vec<Channel>,
     head: u64,
-    /// Up to here messages of any channel may be missing; 0: none is.
-    missing_to: u64,
 }
 
 #[derive(Debug)]
@@ -37,7 +35,6 @@ impl Line {
             ids: BTreeMap::new(),
             channels: Vec::new(),
             head: 0,
-            missing_to: 0,
         }
     }
 
@@ -75,23 +72,9 @@ impl Line {
         self.head = self.head.max(seq);
     }
 
-    /// Messages up to `to` may be missing, of any channel.
-    pub(super) fn skip_to(&mut self, to: u64) {
-        self.advance(to);
-        self.missing_to = self.missing_to.max(to);
-    }
-
-    /// Whether nothing can be missing between this seq of a channel and the channel's next message. Where
-    /// something can, the message that preceded the next one is unknown: another server may have
-    /// delivered it.
-    pub(super) fn is_whole_after(&self, seq: u64) -> bool {
-        self.missing_to == 0 || seq > self.missing_to
-    }
-
     /// The number line begins anew. The channels keep their ids, which are never given again.
     pub(super) fn restart(&mut self) {
         self.head = 0;
-        self.missing_to = 0;
         for channel in &mut self.channels {
             channel.last = None;
         }

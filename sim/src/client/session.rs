@@ -364,7 +364,7 @@ impl Session<'_> {
             Habit::Fast | Habit::Slow => dice.millis(5_000, 15_000),
             Habit::Stalled | Habit::Roaming => dice.millis(1_000, 6_000),
             Habit::Flapping => dice.millis(300, 4_000),
-            Habit::Flooding => dice.millis(5, 30),
+            Habit::Flooding => dice.millis(100, 1_000),
             Habit::Malformed => dice.millis(500, 3_000),
         }
     }
@@ -382,7 +382,8 @@ impl Session<'_> {
                 self.ask(format!(r#"{{"type":"heartbeat","id":{id}}}"#))
                     .await
             }
-            Habit::Fast | Habit::Slow | Habit::Flooding => {
+            Habit::Flooding => self.flood().await,
+            Habit::Fast | Habit::Slow => {
                 let text = r#"{"type":"heartbeat","id":0}"#;
                 self.send(Message::text(text)).await
             }
@@ -406,6 +407,17 @@ impl Session<'_> {
             }
         };
         matches!(next, Next::Leave).then_some(1006)
+    }
+
+    /// Sends as much at once as no limit allows.
+    async fn flood(&mut self) -> Next {
+        for _ in 0..150 {
+            let message = Message::text(r#"{"type":"heartbeat","id":0}"#);
+            if matches!(self.send(message).await, Next::Leave) {
+                return Next::Leave;
+            }
+        }
+        Next::GoOn
     }
 
     fn bad_message(&self) -> Message {

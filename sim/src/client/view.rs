@@ -146,13 +146,14 @@ impl View {
             self.epoch.clone_from(&heard.epoch);
         }
         for (name, position) in heard.positions.iter().flatten() {
-            if !heard.recovered.contains(name) {
+            let recovered = heard.recovered.contains(name);
+            if !recovered {
                 self.chain.retain(|channel, _| !covers(name, channel));
             }
             let pattern = name.contains(['*', '>']);
             let held = Subscription {
                 base: *position,
-                last: if pattern && snapshot {
+                last: if pattern && snapshot && !recovered {
                     Some(0)
                 } else {
                     *position
@@ -198,7 +199,11 @@ impl View {
         };
         let announced = m.prev.is_some_and(|prev| {
             let mut lost = held.lost.iter();
-            lost.any(|(from, to)| *from <= prev && prev <= *to)
+            lost.any(|(from, to)| {
+                let within = |seq| *from <= seq && seq <= *to;
+                // What another server delivered and this one lost is within the range.
+                within(prev) || had.is_some_and(|had| prev < had && within(had))
+            })
         });
         if !whole && !announced && !self.latest {
             return Err(format!(

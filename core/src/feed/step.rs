@@ -1,0 +1,25 @@
+//! What a follower of a stream says is to be done, and the Feed does.
+
+use alloc::sync::Arc;
+
+use super::Command;
+use crate::reason::ResetReason;
+
+/// What is to be done, in order.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Step {
+    /// For the upstream.
+    Command(Command),
+    /// Everything from..=to was discarded before it was read.
+    Discarded { from: u64, to: u64 },
+    /// The number line begins anew. `announce`: what came before was published.
+    Begin {
+        epoch: Arc<str>,
+        announce: Option<ResetReason>,
+    },
+    /// Publish the message at hand. `historic`: the stream may hold or have held predecessors of it
+    /// that were not delivered.
+    Publish { historic: bool },
+    /// The snapshot is complete: everything above `observed_from` was or will be seen.
+    Ready { head: u64, observed_from: u64 },
+}
