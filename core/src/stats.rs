@@ -78,6 +78,8 @@ pub struct Stats {
     pub messages_received: u64,
     /// Bytes written to sockets.
     pub bytes_sent: u64,
+    /// Writes that the socket did not take whole, because it was full.
+    pub writes_blocked: u64,
     /// Payload bytes received from clients.
     pub bytes_received: u64,
     /// Client messages dropped because of their rate.

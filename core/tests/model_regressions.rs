@@ -168,3 +168,21 @@ fn a_loss_for_all_voids_the_proof_of_the_first_value() {
         &[publish(A), ready, lost, Op::Open, wish, SWEEP],
     );
 }
+
+#[test]
+fn a_replay_of_a_channel_without_messages_outlives_its_last_subscriber() {
+    let wild = subscribe(STAR, false, false, Resume::No);
+    let mut named = subscribe(A, false, false, Resume::No);
+    if let Op::Subscribe { who, .. } = &mut named {
+        *who = 1;
+    }
+    let replay = Op::Replay {
+        who: 0,
+        channel: A,
+        from: 1,
+        len: None,
+    };
+    let gone = Op::Vanish { who: 1 };
+    let ops = [Op::Open, Op::Open, wild, named, SWEEP, replay, gone, SWEEP];
+    run(&setup(true), &ops);
+}

@@ -3,8 +3,9 @@
 mod support;
 
 use odin_core::config::Config;
+use odin_core::reason::LostReason;
 use serde_json::json;
-use support::{World, error_of, frame_len, msg};
+use support::{World, error_of, frame_len, lost, msg};
 
 #[test]
 fn of_a_channel_only_the_newest_is_sent() {
@@ -95,6 +96,8 @@ fn the_newest_of_many_channels_fits_in_pieces() {
         assert_eq!(of_channel.next_back().unwrap()["seq"], newest, "{name}");
     }
     assert_eq!(got.len(), 300);
+    // Each is counted once, however many writes it took.
+    assert_eq!(world.stats().conflated, 1_501 - 300);
 }
 
 #[test]
@@ -107,4 +110,20 @@ fn an_unknown_mode_is_refused() {
     );
     let got = world.take(client);
     assert_eq!(error_of(&got[0]).0, "INVALID_REQUEST");
+}
+
+#[test]
+fn a_notice_that_left_the_log_unread_is_told_as_a_hole() {
+    for name in ["A", ">"] {
+        let mut world = World::new();
+        let client = world.subscriber(json!({"channels":[name],"mode":"latest"}));
+        world.stall(client);
+        world.publish("A");
+        world.lose_one("A", LostReason::TooLarge);
+        world.evict_all_but(0);
+        world.unstall(client);
+        world.expect(client, &[lost(name, 1, 2, "slow_consumer")]);
+        world.publish("A");
+        world.expect(client, &[msg("A", 3, 2)]);
+    }
 }

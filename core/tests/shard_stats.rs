@@ -39,6 +39,8 @@ fn everything_of_a_short_life() {
         messages_sent: 6,
         messages_received: 3,
         bytes_sent: before.bytes_sent,
+        // The one of the stall.
+        writes_blocked: 1,
         bytes_received: 2 * request.to_string().len() as u64 + 11,
         delivery,
         log_bytes: 2 * frame_len(&msg("A", 2, 1)) as u64,

@@ -5,6 +5,7 @@ mod support;
 use async_nats::jetstream::{self, stream};
 use bytes::Bytes;
 use odin_core::event::{Event, Kind};
+use odin_core::feed::EpochNonce;
 use odin_core::reason::ResetReason;
 use odin_shell::source::{PublishError, Published};
 use support::collect::{Running, check_chains, message_count, ready_count};
@@ -165,13 +166,7 @@ async fn a_stream_that_is_made_again_resets() {
         unreachable!()
     };
     assert_eq!(reset.reason, ResetReason::StreamRecreated);
-    let epochs: Vec<_> = events
-        .iter()
-        .filter_map(|event| match event {
-            Event::SourceReady(ready) => Some(ready.epoch.to_string()),
-            _ => None,
-        })
-        .collect();
+    let epochs = epochs(&events);
     assert_ne!(epochs[0], epochs[1]);
     assert_eq!(epochs[1], *reset.epoch);
     let (_, notices) = check_chains(&events);
@@ -186,6 +181,14 @@ async fn a_stream_that_is_made_again_resets() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_restored_from_an_older_store_resets_although_it_grew_past_what_was_taken() {
     let mut server = NatsServer::start();
+    let made = stream::Config {
+        description: Some("orders".into()),
+        max_age: std::time::Duration::from_secs(3600),
+        metadata: [("owner".to_owned(), "desk".to_owned())].into(),
+        ..config()
+    };
+    let made = context(&server).await.create_stream(made).await.unwrap();
+    let before = made.cached_info().config.clone();
     let running = Running::jetstream(&server.url(), 1).await;
     running.ready().await;
     publish(&context(&server).await, 0..50).await;
@@ -221,6 +224,75 @@ async fn a_stream_restored_from_an_older_store_resets_although_it_grew_past_what
         (last.len() as u64, last.values().max(), notices),
         (CHANNELS, Some(&170), 1)
     );
+    // A server that starts now is on the new number line, if the stream can hold its name.
+    let stored = context(&server).await.get_stream("TEST").await.unwrap();
+    let mut after = stored.cached_info().config.clone();
+    let nonce = after.metadata.remove(EpochNonce::METADATA_KEY);
+    assert_eq!(after, before, "nothing else of the stream changed");
+    let fresh = Running::jetstream(&server.url(), 2).await;
+    fresh.ready().await;
+    let fresh = epochs(&fresh.events.events());
+    let [old, new] = &epochs(&events)[..] else {
+        panic!("two number lines: {events:?}")
+    };
+    assert_ne!(old, new);
+    if keeps_metadata(&server).await {
+        assert!(nonce.is_some_and(|text| EpochNonce::parse(&text).is_some()));
+        assert_eq!(&fresh[..], std::slice::from_ref(new));
+    } else {
+        assert_eq!((nonce, &fresh[..]), (None, std::slice::from_ref(old)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_is_told_although_the_metadata_must_not_be_written() {
+    let mut server = NatsServer::configured(
+        r#"authorization { users = [ { user: odin, password: odin,
+             permissions: { publish: { deny: ["$JS.API.STREAM.UPDATE.>"] } } } ] }
+           no_auth_user: odin"#,
+    );
+    let running = Running::jetstream(&server.url(), 1).await;
+    running.ready().await;
+    publish(&context(&server).await, 0..50).await;
+    server.kill();
+    let older = server.fork();
+    server.restart();
+    publish(&context(&server).await, 50..100).await;
+    running
+        .events
+        .wait(|events| message_count(events) == 100)
+        .await;
+    server.kill();
+    server.restore(older);
+    server.restart();
+    let events = running.events.wait(|events| ready_count(events) == 2).await;
+    let [old, new] = &epochs(&events)[..] else {
+        panic!("two number lines: {events:?}")
+    };
+    assert_ne!(old, new);
+    let stored = context(&server).await.get_stream("TEST").await.unwrap();
+    let metadata = &stored.cached_info().config.metadata;
+    assert!(!metadata.contains_key(EpochNonce::METADATA_KEY));
+    publish(&context(&server).await, 100..105).await;
+    let events = running
+        .events
+        .wait(|events| events.last().and_then(published_seq) == Some(55))
+        .await;
+    assert_eq!(check_chains(&events).1, 1);
+}
+
+/// Whether the server is at least 2.10.
+async fn keeps_metadata(server: &NatsServer) -> bool {
+    let client = async_nats::connect(server.url()).await.unwrap();
+    client.is_server_compatible(2, 10, 0)
+}
+
+fn epochs(events: &[Event]) -> Vec<String> {
+    let epochs = events.iter().filter_map(|event| match event {
+        Event::SourceReady(ready) => Some(ready.epoch.to_string()),
+        _ => None,
+    });
+    epochs.collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -242,17 +314,7 @@ async fn replicas_agree_on_the_number_line() {
     let of_a = line(a.events.wait(|events| message_count(events) == 1_000).await);
     let of_b = line(b.events.wait(|events| message_count(events) == 1_000).await);
     assert_eq!(of_a, of_b);
-    let epoch = |running: &Running| {
-        running
-            .events
-            .events()
-            .iter()
-            .find_map(|event| match event {
-                Event::SourceReady(ready) => Some(ready.epoch.to_string()),
-                _ => None,
-            })
-    };
-    assert_eq!(epoch(&a), epoch(&b));
+    assert_eq!(epochs(&a.events.events()), epochs(&b.events.events()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -281,13 +343,19 @@ async fn it_starts_while_nats_is_down_and_makes_the_stream_when_it_comes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_makes_the_stream_wait_and_loses_nothing() {
-    let server = NatsServer::start();
+    let mut server = NatsServer::start();
     let context = context(&server).await;
     let running = Running::jetstream(&server.url(), 1).await;
     running.ready().await;
     running.events.set_full(true);
     publish(&context, 0..12_000).await;
     // One report may have been under way when the queue became full.
+    assert!(message_count(&running.events.events()) <= 1);
+    // Whether it is connected is known nevertheless.
+    server.kill();
+    running.status_is(|status| !status.connected).await;
+    server.restart();
+    running.status_is(|status| status.connected).await;
     assert!(message_count(&running.events.events()) <= 1);
     running.events.set_full(false);
     let events = running

@@ -146,6 +146,7 @@ async fn commands_go_out_and_the_feeds_timers_run() {
         first_seq: 1,
         last_seq: 0,
         num_deleted: 0,
+        nonce: None,
         covers_all: true,
     };
     script.say.send(UpstreamEvent::Info(info)).unwrap();

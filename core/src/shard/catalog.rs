@@ -54,6 +54,11 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
+    /// Whether the Feed has numbered this channel; else it goes with its last subscriber.
+    pub(crate) fn is_published(&self) -> bool {
+        self.published
+    }
+
     /// The place of the newest entry that can be had.
     pub(crate) fn newest(&self) -> Option<Order> {
         self.log.places.back().copied().or(self.held)

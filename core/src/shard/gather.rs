@@ -37,6 +37,7 @@ struct Turn<'a> {
     ix: SubIx,
     room: usize,
     advance: Order,
+    /// Messages passed over since the last entry that was gathered.
     conflated: u64,
 }
 
@@ -48,7 +49,8 @@ impl Turn<'_> {
             return false;
         }
         self.room -= 1;
-        self.taken.push(Piece::Data(self.ix, place), len);
+        let conflated = core::mem::take(&mut self.conflated);
+        self.taken.push(Piece::Data(self.ix, place, conflated), len);
         self.advance = place.next();
         true
     }
@@ -82,7 +84,8 @@ impl Shard {
             taken,
             ix,
             room: share,
-            advance: sub.next,
+            // What is gone and was not for this subscription is passed over.
+            advance: sub.next.max(self.gone_before(sub).0.next()),
             conflated: 0,
         };
         match (sub.topic, sub.mode) {
@@ -94,38 +97,40 @@ impl Shard {
             }
             (Topic::Pattern(pattern), mode) => {
                 let log = &self.catalog.pattern(pattern);
-                if mode == Mode::Latest || sub.next < log.complete_from || is_in_snapshot(sub) {
+                if mode == Mode::Latest || turn.advance < log.complete_from || is_in_snapshot(sub) {
                     self.gather_scan(sub, pattern, limit, turn)
                 } else {
-                    let from = log.log.index_from(sub.next);
+                    let from = log.log.index_from(turn.advance);
                     self.gather_places(sub, log.log.places.range(from..), limit, turn)
                 }
             }
         }
     }
 
+    /// The newest entry of a subscription's topic that cannot be had any more and that it would have
+    /// been sent, had it not read it: its place and its seq.
+    fn gone_before(&self, sub: &Subscription) -> (Order, u64) {
+        let log = self.log(sub.topic);
+        let gone = (log.dropped_to, log.dropped_seq);
+        match (sub.topic, sub.mode) {
+            (Topic::Channel(ix), Mode::Latest)
+                if self.catalog.channel(ix).newest() >= Some(sub.next) =>
+            {
+                (Order(0), 0)
+            }
+            (Topic::Pattern(_), Mode::Latest) => {
+                let (place, seq) = self.store.value_dropped_to;
+                (gone.0.min(place), gone.1.min(seq))
+            }
+            (Topic::Pattern(_), Mode::Lossless) if is_in_snapshot(sub) => (Order(0), 0),
+            _ => gone,
+        }
+    }
+
     /// Whether entries that a subscription has not read are gone, and it has to know.
     fn stands_before_hole(&self, sub: &Subscription) -> bool {
-        if sub.owes_lost {
-            return true;
-        }
-        match (sub.topic, sub.mode) {
-            (Topic::Channel(ix), Mode::Lossless) => {
-                sub.next <= self.catalog.channel(ix).log.dropped_to
-            }
-            (Topic::Channel(ix), Mode::Latest) => {
-                let channel = self.catalog.channel(ix);
-                let gone = sub.next <= channel.log.dropped_to;
-                gone && channel.newest().is_none_or(|newest| newest < sub.next)
-            }
-            (Topic::Pattern(ix), Mode::Lossless) => {
-                !is_in_snapshot(sub) && sub.next <= self.catalog.pattern(ix).log.dropped_to
-            }
-            (Topic::Pattern(ix), Mode::Latest) => {
-                let dropped_to = self.catalog.pattern(ix).log.dropped_to;
-                sub.next <= self.store.value_dropped_to.0.min(dropped_to)
-            }
-        }
+        let (place, seq) = self.gone_before(sub);
+        sub.owes_lost || sub.next <= place && seq > sub.seq
     }
 
     /// Moves a cursor over the hole that it stands before, and gives the notice; `None`: this
@@ -136,25 +141,18 @@ impl Shard {
         if asked_to_close && !sub.owes_lost {
             return None;
         }
-        let log = match sub.topic {
-            Topic::Channel(ix) => &self.catalog.channel(ix).log,
-            Topic::Pattern(ix) => &self.catalog.pattern(ix).log,
-        };
-        let (mut next, mut to) = (log.dropped_to.next(), log.dropped_seq);
+        let (place, mut to) = self.gone_before(sub);
+        let mut next = place.next();
         let mut reason = LostReason::SlowConsumer;
+        let from = sub.seq + 1;
         if sub.owes_lost {
-            to = self.kept_after(log.dropped_seq);
+            to = self.kept_after(self.log(sub.topic).dropped_seq).max(from);
             next = match sub.topic {
                 Topic::Channel(ix) => self.store.first_of_channel_after(&self.catalog, ix, to),
                 Topic::Pattern(_) => self.store.first_after(to),
             };
             reason = LostReason::Discarded;
-        } else if sub.mode == Mode::Latest && matches!(sub.topic, Topic::Pattern(_)) {
-            let (place, seq) = self.store.value_dropped_to;
-            (next, to) = (place.next(), seq);
         }
-        let from = sub.seq + 1;
-        let to = to.max(from);
         let name = self.topic_name(sub.topic);
         let frame = event::lost(Some(name), from, Some(to), reason);
         let sub = &mut self.subs[ix.0];
@@ -184,8 +182,9 @@ impl Shard {
         turn: Turn<'_>,
     ) -> Gathered {
         let channel = self.catalog.channel(ix);
-        let held = channel.held.as_ref().filter(|held| **held >= sub.next);
-        let places = channel.log.places.range(channel.log.index_from(sub.next)..);
+        let held = channel.held.as_ref().filter(|held| **held >= turn.advance);
+        let from = channel.log.index_from(turn.advance);
+        let places = channel.log.places.range(from..);
         self.gather_places(sub, held.into_iter().chain(places), limit, turn)
     }
 
@@ -226,14 +225,19 @@ impl Shard {
         else {
             return Gathered::All(turn.visit());
         };
-        let older = channel.log.places.len() - channel.log.index_from(sub.next);
         if self.entry_at(newest).seq <= sub.seq {
             turn.advance = newest.next();
-        } else if !turn.push(newest, self.entry_at(newest)) {
-            return Gathered::Part(turn.visit());
+            return Gathered::All(turn.visit());
         }
-        turn.conflated = older.saturating_sub(1) as u64;
-        Gathered::All(turn.visit())
+        let unread = channel.log.places.len() - channel.log.index_from(sub.next);
+        turn.conflated = unread.saturating_sub(1) as u64;
+        if turn.push(newest, self.entry_at(newest)) {
+            Gathered::All(turn.visit())
+        } else {
+            // Nothing was passed over: the next turn begins where this one did.
+            turn.conflated = 0;
+            Gathered::Part(turn.visit())
+        }
     }
 
     /// Gathers what a pattern matches by looking at every place: for cursors before the start of the
@@ -253,7 +257,7 @@ impl Shard {
         } else {
             self.store.head()
         };
-        let mut place = self.store.next_place(sub.next);
+        let mut place = self.store.next_place(turn.advance);
         for _ in 0..SCAN_MAX {
             if place >= end.min(limit) {
                 turn.advance = place.min(end).max(turn.advance);

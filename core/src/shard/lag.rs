@@ -2,7 +2,7 @@
 //! something at every delivery.
 
 use super::Shard;
-use super::subscription::{Subscription, Topic};
+use super::subscription::Subscription;
 use crate::stats::Lag;
 use crate::time::Instant;
 
@@ -30,10 +30,7 @@ impl Shard {
     }
 
     fn add_lag(&self, now: Instant, sub: &Subscription, lag: &mut Lag) {
-        let log = match sub.topic {
-            Topic::Channel(ix) => &self.catalog.channel(ix).log,
-            Topic::Pattern(ix) => &self.catalog.pattern(ix).log,
-        };
+        let log = self.log(sub.topic);
         let index = log.index_from(sub.next);
         let behind = (log.places.len() - index) as u64;
         lag.messages_max = lag.messages_max.max(behind);

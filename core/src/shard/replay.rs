@@ -66,6 +66,14 @@ impl Shard {
             .to
             .unwrap_or(u64::MAX)
             .min(cursor.seq.min(self.source.head_seq));
+        if !self.catalog.channel(ix).is_published() {
+            // Such a channel goes with its last subscriber, so that no replay may stand in it; and
+            // there is nothing in it.
+            let name = &self.catalog.channel(ix).name;
+            let frame = event::replay_complete(id, name, asked.from, to, 0);
+            self.stats.replay_requests += 1;
+            return self.say(index, frame, Purpose::Message);
+        }
         let replay = Replay {
             id: id.cloned(),
             sub,

@@ -74,7 +74,10 @@ impl Shard {
                 };
                 self.finish(now, index, frame, purpose, written);
             }
-            Piece::Data(sub, place) => self.commit_data(now, index, sub, place, written),
+            Piece::Data(sub, place, conflated) => {
+                self.stats.conflated += conflated;
+                self.commit_data(now, index, sub, place, written);
+            }
             Piece::Replay(at, place) => {
                 let Some(publication) = self.store.get(place).cloned() else {
                     return;
@@ -148,8 +151,9 @@ impl Shard {
     }
 
     fn next_state(&mut self, now: Instant, index: u32, taken: &Taken, bytes: usize) {
-        let session = self.at(index);
         if bytes < taken.bytes {
+            self.stats.writes_blocked += 1;
+            let session = self.at(index);
             session.state = State::Blocked;
             if bytes > 0 || !session.stalled {
                 session.stalled = true;
@@ -158,6 +162,7 @@ impl Shard {
             self.file(index);
             return;
         }
+        let session = self.at(index);
         if bytes > 0 {
             session.stalled = false;
         }

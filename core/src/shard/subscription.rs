@@ -79,6 +79,13 @@ impl Shard {
             .find(|sub| self.topic_name(self.subs[sub.0].topic) == name)
     }
 
+    pub(super) fn log(&self, topic: Topic) -> &Log {
+        match topic {
+            Topic::Channel(ix) => &self.catalog.channel(ix).log,
+            Topic::Pattern(ix) => &self.catalog.pattern(ix).log,
+        }
+    }
+
     fn log_mut(&mut self, topic: Topic) -> &mut Log {
         match topic {
             Topic::Channel(ix) => &mut self.catalog.channel_mut(ix).log,

@@ -27,8 +27,9 @@ pub(super) enum Piece {
     Front,
     /// The next frame of its lane.
     Lane,
-    /// The entry of the log at a place, for a subscription.
-    Data(SubIx, Order),
+    /// The entry of the log at a place, for a subscription, and how many messages before it were
+    /// passed over because newer ones of their channels are sent.
+    Data(SubIx, Order, u64),
     /// The entry of the log at a place, for the replay of this number.
     Replay(usize, Order),
 }
@@ -39,7 +40,7 @@ pub(super) struct Visit {
     pub(super) sub: SubIx,
     /// Everything before this place is dealt with, once all pieces are written.
     pub(super) advance: Order,
-    /// Messages that were passed over because newer ones of their channels are sent.
+    /// Messages that were passed over after the last piece.
     pub(super) conflated: u64,
 }
 
@@ -267,7 +268,7 @@ impl Shard {
             .filter_map(move |(piece, _)| match piece {
                 Piece::Front => session?.front.as_ref().map(|front| &front.rest[..]),
                 Piece::Lane => lane.next().map(|frame| &frame[..]),
-                Piece::Data(_, place) | Piece::Replay(_, place) => self
+                Piece::Data(_, place, _) | Piece::Replay(_, place) => self
                     .store
                     .get(*place)
                     .map(|publication| Arc::as_ref(publication).frame.as_ref()),

@@ -1,19 +1,17 @@
 //! Whatever a stream goes through, each channel's chain is whole, or a notice says what is not.
 //!
-//! A deliberately simple stream stands behind the Feed: a list of messages that publishes, discards
-//! its oldest, is made again or rolled back, and whose consumer is cut at any moment.
+//! A deliberately simple stream stands behind the Feed, whose consumer is cut at any moment.
 
 use std::collections::BTreeMap;
 
 use odin_core::config::FeedConfig;
 use odin_core::event::{Event, Kind};
-use odin_core::feed::{Command, DeliverPolicy, Delivered, Feed, Input, Output, Source, StreamInfo};
+use odin_core::feed::{Command, Delivered, Feed, Input, Output, Source};
 use odin_core::time::Instant;
 use proptest::prelude::*;
 
 use crate::driver::PAYLOAD;
-
-const NANOS_PER_MILLI: u64 = 1_000_000;
+use crate::model::{Consumer, NANOS_PER_MILLI, Stream};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -28,64 +26,9 @@ enum Step {
     RollBack(u8, u8),
 }
 
-#[derive(Clone, Copy, PartialEq, Debug)]
-struct Stored {
-    seq: u64,
-    time: u64,
-    channel: u8,
-}
-
-#[derive(Default)]
-struct Stream {
-    created: u64,
-    clock: u64,
-    last_seq: u64,
-    kept: Vec<Stored>,
-    /// Everything that was ever stored on this number line, by what a reader could have seen.
-    all: Vec<Stored>,
-}
-
-impl Stream {
-    fn publish(&mut self, channel: u8) {
-        self.clock += NANOS_PER_MILLI;
-        self.last_seq += 1;
-        let stored = Stored {
-            seq: self.last_seq,
-            time: self.clock,
-            channel,
-        };
-        self.kept.push(stored);
-        self.all.push(stored);
-    }
-
-    fn info(&self) -> StreamInfo {
-        StreamInfo {
-            created: self.created,
-            first_seq: self
-                .kept
-                .first()
-                .map_or(self.last_seq + 1, |first| first.seq),
-            last_seq: self.last_seq,
-            num_deleted: 0,
-            covers_all: true,
-        }
-    }
-
-    /// Back to its first `keep` messages, and on from there with others.
-    fn roll_back(&mut self, keep: u64) {
-        self.all.retain(|m| m.seq <= keep);
-        self.kept.retain(|m| m.seq <= keep);
-        self.last_seq = self.last_seq.min(keep);
-    }
-}
-
-/// A consumer: what it delivers next.
-#[derive(Default)]
-struct Consumer {
-    snapshot: Vec<u64>,
-    next_seq: u64,
-    place: u64,
-    fetching: bool,
+fn server(seed: u64) -> Feed {
+    let source = Source::JetStream { stream: "S".into() };
+    Feed::new(FeedConfig::default(), source, "odin.", seed)
 }
 
 struct World {
@@ -105,18 +48,22 @@ struct World {
     /// Seq and time of every message since the number line began.
     seen: Vec<(u64, u64)>,
     resets: u64,
+    /// The time of every message by epoch and seq, of all number lines.
+    named: BTreeMap<(String, u64), u64>,
+    /// Whether a nonce was not written because the connection was cut or the answer a refusal.
+    nonce_refused: bool,
 }
 
 impl World {
-    fn new() -> Self {
-        let source = Source::JetStream { stream: "S".into() };
+    fn new(drops_metadata: bool) -> Self {
         let mut world = Self {
             stream: Stream {
                 created: 1,
+                drops_metadata,
                 ..Stream::default()
             },
             consumer: Consumer::default(),
-            feed: Feed::new(FeedConfig::default(), source, "odin.", 7),
+            feed: server(7),
             now: Instant::ZERO,
             connected: false,
             pending_command: None,
@@ -125,9 +72,17 @@ impl World {
             lost: Vec::new(),
             seen: Vec::new(),
             resets: 0,
+            named: BTreeMap::new(),
+            nonce_refused: false,
         };
         world.connect();
         world
+    }
+
+    /// The command that waits is never answered.
+    fn cut(&mut self) {
+        let command = self.pending_command.take();
+        self.nonce_refused |= matches!(command, Some(Command::WriteNonce(_)));
     }
 
     fn connect(&mut self) {
@@ -172,14 +127,20 @@ impl World {
                 }
                 self.chains.insert(channel, Some(p.seq));
                 self.seen.push((p.seq, p.ts));
+                if !self.unknown {
+                    self.name(p.seq, p.ts);
+                }
             }
             Event::Lost(l) => {
                 assert!(
                     self.seen.last().is_none_or(|last| last.0 < l.from),
                     "a loss of what was seen"
                 );
-                self.lost
-                    .push((l.from, l.to.expect("a stream knows its ranges")));
+                let to = l.to.expect("a stream knows its ranges");
+                let kept = self.stream.kept.iter().map(|m| m.seq);
+                let kept: Vec<u64> = kept.filter(|seq| (l.from..=to).contains(seq)).collect();
+                assert!(kept.is_empty(), "{kept:?} is not lost");
+                self.lost.push((l.from, to));
             }
             Event::Reset(_) => {
                 self.chains.clear();
@@ -188,9 +149,24 @@ impl World {
                 self.unknown = true;
                 self.resets += 1;
             }
-            Event::SourceReady(_) => self.unknown = false,
+            Event::SourceReady(_) => {
+                self.unknown = false;
+                let seen = self.seen.clone();
+                seen.iter().for_each(|(seq, ts)| self.name(*seq, *ts));
+            }
             Event::Evict { .. } => {}
         }
+    }
+
+    /// A position never means two messages, once a snapshot was whole. Before, it is void when the
+    /// snapshot is made again.
+    fn name(&mut self, seq: u64, ts: u64) {
+        let epoch = self.feed.epoch().expect("an epoch").to_string();
+        let other = self.named.insert((epoch, seq), ts);
+        assert!(
+            other.is_none_or(|other| other == ts),
+            "{seq} means two messages"
+        );
     }
 
     /// What the stream ever stored between two neighbours of a channel was announced.
@@ -223,6 +199,17 @@ impl World {
         }
     }
 
+    /// A server that starts now is on the same number line.
+    fn check_epoch(&self) {
+        if self.stream.drops_metadata || self.nonce_refused {
+            return;
+        }
+        let mut fresh = server(8);
+        fresh.handle(self.now, Input::Connected);
+        fresh.handle(self.now, Input::Info(self.stream.info()));
+        assert_eq!(fresh.epoch(), self.feed.epoch());
+    }
+
     /// Carries out the command that waits, and is cut as a real connection is.
     fn carry_out(&mut self) {
         if !self.connected {
@@ -234,22 +221,12 @@ impl World {
                 self.consumer.fetching = false;
                 self.tell(Input::Info(self.stream.info()));
             }
+            Some(Command::WriteNonce(nonce)) => {
+                self.stream.write(nonce);
+                self.tell(Input::NonceWritten);
+            }
             Some(Command::OpenConsumer(policy)) => {
-                self.consumer = Consumer::default();
-                match policy {
-                    DeliverPolicy::LastPerSubject => {
-                        let last: BTreeMap<u8, u64> = self
-                            .stream
-                            .kept
-                            .iter()
-                            .map(|m| (m.channel, m.seq))
-                            .collect();
-                        self.consumer.snapshot = last.into_values().collect();
-                        self.consumer.snapshot.sort_unstable_by(|a, b| b.cmp(a));
-                        self.consumer.next_seq = self.stream.last_seq + 1;
-                    }
-                    DeliverPolicy::ByStartSequence(seq) => self.consumer.next_seq = seq,
-                }
+                self.consumer = Consumer::open(&self.stream, policy);
                 let pending = self.pending();
                 self.tell(Input::ConsumerOpened { pending });
             }
@@ -258,30 +235,16 @@ impl World {
     }
 
     fn pending(&self) -> u64 {
-        let from = self.consumer.next_seq;
-        let live = self.stream.kept.iter().filter(|m| m.seq >= from).count();
-        (live + self.consumer.snapshot.len()) as u64
+        self.consumer.pending(&self.stream)
     }
 
     fn deliver(&mut self) {
         if !self.connected || !self.consumer.fetching {
             return;
         }
-        let message = loop {
-            if let Some(seq) = self.consumer.snapshot.pop() {
-                if let Some(m) = self.stream.kept.iter().find(|m| m.seq == seq) {
-                    break *m;
-                }
-                continue;
-            }
-            let from = self.consumer.next_seq;
-            let Some(m) = self.stream.kept.iter().find(|m| m.seq >= from) else {
-                return;
-            };
-            self.consumer.next_seq = m.seq + 1;
-            break *m;
+        let Some(message) = self.consumer.next(&self.stream) else {
+            return;
         };
-        self.consumer.place += 1;
         let subject = format!("odin.{}", char::from(b'A' + message.channel));
         let pending = self.pending();
         self.tell(Input::Delivered(Delivered {
@@ -304,24 +267,29 @@ impl World {
             }
             Step::Disconnect if self.connected => {
                 self.connected = false;
-                self.pending_command = None;
+                self.cut();
                 self.tell(Input::Disconnected);
             }
             Step::Disconnect => self.connect(),
             Step::Fail if self.connected => {
                 self.consumer.fetching = false;
-                self.pending_command = None;
+                self.cut();
                 self.tell(Input::Failed);
                 self.wait();
             }
             Step::Fail => {}
-            Step::SkipOne => self.consumer.place += 1,
+            // A message gets lost on the way, and another one follows.
+            Step::SkipOne if self.consumer.left(&self.stream) > 1 => {
+                self.consumer.next(&self.stream);
+            }
+            Step::SkipOne => {}
             // A server that goes back restarts: no connection outlives it.
             Step::Recreate => {
                 let clock = self.stream.clock + 1;
                 self.stream = Stream {
                     created: clock + 1_000,
                     clock,
+                    drops_metadata: self.stream.drops_metadata,
                     ..Stream::default()
                 };
                 self.restart();
@@ -344,7 +312,7 @@ impl World {
             self.tell(Input::Disconnected);
         }
         self.consumer = Consumer::default();
-        self.pending_command = None;
+        self.cut();
         self.connect();
     }
 
@@ -396,13 +364,17 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_chain_is_whole_or_announced(steps in proptest::collection::vec(step(), 1..120)) {
-        let mut world = World::new();
+    fn every_chain_is_whole_or_announced(
+        drops_metadata in any::<bool>(),
+        steps in proptest::collection::vec(step(), 1..120),
+    ) {
+        let mut world = World::new(drops_metadata);
         for step in &steps {
             world.apply(step);
         }
         world.settle();
         world.check_seen();
+        world.check_epoch();
         // The last message of each channel was seen, or announced.
         let mut last = BTreeMap::new();
         for m in &world.stream.kept {

@@ -1,6 +1,6 @@
 //! Drives a Feed and compares everything that it puts out, written as short lines:
 //!
-//! - `read`, `open last`, `open 7`, `fetch`: commands;
+//! - `read`, `write 1-0000000000000000`, `open last`, `open 7`, `fetch`: commands;
 //! - `#3 A 7<5`: place 3 is message 7 of channel A with prev 5 (`<null`: unknown, a snapshot);
 //! - `#3 A 7<5 lost too_large`: an entry that is a notice;
 //! - `#3 lost 5..7 discarded`: a hole of every subscription (`5..`: unknown end);
@@ -11,7 +11,7 @@ use std::time::Duration;
 use odin_core::config::FeedConfig;
 use odin_core::event::{Event, Kind};
 use odin_core::feed::{
-    Command, DeliverPolicy, Delivered, Feed, Input, Outcome, Output, Source, StreamInfo,
+    Command, DeliverPolicy, Delivered, EpochNonce, Feed, Input, Outcome, Output, Source, StreamInfo,
 };
 use odin_core::reason::ResetReason;
 use odin_core::time::Instant;
@@ -23,6 +23,8 @@ pub(crate) const CREATED: u64 = 1_700_000_000_000_000_000;
 pub(crate) struct Driver {
     pub(crate) feed: Feed,
     pub(crate) now: Instant,
+    /// The nonce that the Feed last had written.
+    pub(crate) written: Option<EpochNonce>,
     /// The consumer's place.
     consumer_seq: u64,
 }
@@ -39,6 +41,7 @@ pub(crate) fn stream(first_seq: u64, last_seq: u64) -> StreamInfo {
         first_seq,
         last_seq,
         num_deleted: 0,
+        nonce: None,
         covers_all: true,
     }
 }
@@ -53,10 +56,14 @@ pub(crate) fn nats() -> Source {
 
 impl Driver {
     pub(crate) fn new(source: Source, config: FeedConfig) -> Self {
-        let feed = Feed::new(config, source, "odin.", 42);
+        Self::seeded(source, config, 42)
+    }
+
+    pub(crate) fn seeded(source: Source, config: FeedConfig, seed: u64) -> Self {
         Self {
-            feed,
+            feed: Feed::new(config, source, "odin.", seed),
             now: Instant::from_millis(1),
+            written: None,
             consumer_seq: 0,
         }
     }
@@ -70,7 +77,13 @@ impl Driver {
 
     /// A JetStream Feed that has taken messages 1 to 3 (A, B, A) of a stream that holds just these.
     pub(crate) fn following() -> Self {
-        let mut d = Self::jetstream();
+        Self::following_seeded(42)
+    }
+
+    /// The same on a server of another seed.
+    pub(crate) fn following_seeded(seed: u64) -> Self {
+        let source = Source::JetStream { stream: "S".into() };
+        let mut d = Self::seeded(source, FeedConfig::default(), seed);
         d.outputs(Input::Connected);
         d.outputs(Input::Info(stream(0, 0)));
         d.outputs(Input::ConsumerOpened { pending: 0 });
@@ -89,6 +102,10 @@ impl Driver {
         self.expect(Input::Info(info), &[open]);
         self.expect(Input::ConsumerOpened { pending: 1 }, &["read"]);
         self.expect(Input::Info(info), &["fetch"]);
+    }
+
+    pub(crate) fn epoch(&self) -> String {
+        self.feed.epoch().expect("an epoch").to_string()
     }
 
     #[track_caller]
@@ -177,6 +194,10 @@ impl Driver {
     fn command(&mut self, command: Command) -> String {
         match command {
             Command::ReadInfo => "read".into(),
+            Command::WriteNonce(nonce) => {
+                self.written = Some(nonce);
+                format!("write {nonce}")
+            }
             Command::Fetch => "fetch".into(),
             Command::OpenConsumer(policy) => {
                 self.consumer_seq = 0;

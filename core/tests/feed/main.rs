@@ -4,6 +4,8 @@ mod chain;
 mod driver;
 mod following;
 mod limits;
+mod model;
+mod nonce;
 mod numbering;
 mod replaced;
 mod retention;

@@ -2,7 +2,9 @@
 //! for and was sent, and whether that is what `docs/PROTOCOL.md` promises. It shares no logic with
 //! the shard: frames are made and read here, and every rule is stated over the full history.
 
+pub(crate) mod asks;
 pub(crate) mod client;
+pub(crate) mod feed;
 pub(crate) mod frames;
 pub(crate) mod history;
 pub(crate) mod judge;

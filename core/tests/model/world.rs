@@ -1,47 +1,43 @@
 //! The surroundings of one shard: a Feed that says what it is told to, sockets that fill up, clients
 //! that ask for things. Every byte that a socket takes is judged at once.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bytes::Bytes;
 use odin_core::config::Config;
-use odin_core::event::{Event, Kind, Lost, Publication, Reset, SourceReady};
-use odin_core::id::{ChannelId, ConnId, Order};
-use odin_core::reason::{CloseReason, LostReason, ResetReason};
+use odin_core::event::Event;
+use odin_core::id::{ConnId, Order};
+use odin_core::reason::CloseReason;
 use odin_core::shard::{Input, Message, Output, Shard};
 use odin_core::time::Instant;
-use serde_json::json;
 
-use super::client::{Accepted, Client, Replay, Request, Subscribe, Wish};
-use super::frames;
-use super::history::{CHANNELS, History, Kept, What, covers, epoch_name, meet};
-use super::ops::{Op, Resume, Setup};
+use super::asks;
+use super::client::{Client, Request, Subscribe};
+use super::history::{CHANNELS, History, Kept, What, meet};
+use super::ops::{Op, Setup};
 
-const NAMES: [&str; 9] = ["a", "b", "x.a", "x.b", "y.a", "*", "x.*", "*.a", ">"];
 const CLIENTS_MAX: usize = 8;
 
 /// A position that a client had when it went.
-struct Saved {
-    epoch: usize,
-    name: &'static str,
-    seq: u64,
+pub(crate) struct Saved {
+    pub(crate) epoch: usize,
+    pub(crate) name: &'static str,
+    pub(crate) seq: u64,
 }
 
 pub(crate) struct World {
-    shard: Shard,
-    config: Config,
-    now: Instant,
-    history: History,
-    clients: Vec<Client>,
-    dead: Vec<ConnId>,
-    saved: Vec<Saved>,
-    published: BTreeSet<&'static str>,
-    floor: u64,
-    opened: u64,
-    texts: u64,
-    bytes: u64,
+    pub(crate) shard: Shard,
+    pub(crate) config: Config,
+    pub(crate) now: Instant,
+    pub(crate) history: History,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) dead: Vec<ConnId>,
+    pub(crate) saved: Vec<Saved>,
+    pub(crate) published: BTreeSet<&'static str>,
+    pub(crate) floor: u64,
+    pub(crate) opened: u64,
+    pub(crate) texts: u64,
+    pub(crate) bytes: u64,
 }
 
 impl World {
@@ -82,8 +78,8 @@ impl World {
                 keep_on,
                 resume,
             } => {
-                let first = NAMES[usize::from(*names) % NAMES.len()];
-                let second = NAMES[usize::from(*more) % NAMES.len()];
+                let first = asks::NAMES[usize::from(*names) % asks::NAMES.len()];
+                let second = asks::NAMES[usize::from(*more) % asks::NAMES.len()];
                 let mut names = vec![first];
                 if *more < 128 && !meet(first, second) {
                     names.push(second);
@@ -205,7 +201,7 @@ impl World {
     }
 
     /// What holds after every step.
-    fn after(&mut self) {
+    pub(crate) fn after(&mut self) {
         while let Some(Output::Close { conn, reason }) = self.shard.poll_output() {
             let at = self.clients.iter().position(|c| c.conn == conn);
             self.gone(at.expect("a living connection is closed"), reason);
@@ -226,7 +222,7 @@ impl World {
         }
     }
 
-    fn judge_close(&self, client: &Client) {
+    pub(crate) fn judge_close(&self, client: &Client) {
         let Some(code) = client.closed.filter(|_| !client.leaving && !client.rogue) else {
             return;
         };
@@ -249,7 +245,7 @@ impl World {
         assert!(fair, "closed with {code}: {client:?}");
     }
 
-    fn assert_whole(&self) {
+    pub(crate) fn assert_whole(&self) {
         for client in &self.clients {
             if client.is_judged() && client.full_since.is_none() {
                 client.assert_whole(&self.history);
@@ -257,17 +253,17 @@ impl World {
         }
     }
 
-    fn pick(&self, who: u8) -> Option<usize> {
+    pub(crate) fn pick(&self, who: u8) -> Option<usize> {
         (!self.clients.is_empty()).then(|| usize::from(who) % self.clients.len())
     }
 
-    fn newest(&self, channel: u8) -> Option<u64> {
+    pub(crate) fn newest(&self, channel: u8) -> Option<u64> {
         self.history
             .newest(CHANNELS[usize::from(channel)])
             .map(|e| e.seq)
     }
 
-    fn open(&mut self) {
+    pub(crate) fn open(&mut self) {
         if self.clients.len() < CLIENTS_MAX {
             let conn = self.shard.open(self.now);
             self.opened += 1;
@@ -275,7 +271,7 @@ impl World {
         }
     }
 
-    fn gone(&mut self, at: usize, reason: CloseReason) {
+    pub(crate) fn gone(&mut self, at: usize, reason: CloseReason) {
         let client = self.clients.remove(at);
         for sub in client
             .subs
@@ -295,250 +291,7 @@ impl World {
         self.dead.push(conn);
     }
 
-    // What clients do.
-
-    fn message(&mut self, at: usize, message: Message<'_>) {
-        let conn = self.clients[at].conn;
-        self.clients[at].heard = self.now;
-        self.shard
-            .handle(self.now, Input::Message { conn, message });
-    }
-
-    /// Sends a request, if the connection is read from.
-    fn ask(&mut self, who: u8, request: Request, fields: &str) {
-        let Some(at) = self.pick(who) else { return };
-        self.ask_at(at, request, fields);
-    }
-
-    fn ask_at(&mut self, at: usize, mut request: Request, fields: &str) -> bool {
-        let client = &mut self.clients[at];
-        if !client.is_judged() || !self.shard.wants_read(client.conn) {
-            return false;
-        }
-        client.next_id += 1;
-        let id = client.next_id;
-        if let Request::Replay(replay) = &mut request {
-            replay.id = id;
-            client.replays.push(replay.clone());
-        }
-        client.requests.push_back((id, request));
-        let text = format!(r#"{{"id":{id},{fields}}}"#);
-        self.message(at, Message::Text(&text));
-        true
-    }
-
-    fn wishes(&self, names: &[&'static str], resume: Resume) -> BTreeMap<&'static str, Wish> {
-        let mut wishes = BTreeMap::new();
-        let epoch = epoch_name(self.history.epoch);
-        let mut saved: Vec<(usize, &str, u64)> = self
-            .saved
-            .iter()
-            .map(|s| (s.epoch, s.name, s.seq))
-            .collect();
-        for client in self.clients.iter().filter(|c| !c.rogue) {
-            if let Some(epoch) = client.epoch {
-                let subs = client.subs.iter().filter(|sub| sub.chained);
-                saved.extend(subs.map(|sub| (epoch, sub.name, sub.last)));
-            }
-        }
-        for name in names {
-            let wish = match resume {
-                Resume::No => continue,
-                Resume::Stale(seq) => Wish {
-                    epoch: "stale".into(),
-                    seq: seq.into(),
-                    real: false,
-                },
-                Resume::Invented(seq) => {
-                    let seq = u64::from(seq) % (self.history.head + 4);
-                    Wish {
-                        epoch: epoch.clone(),
-                        seq,
-                        real: false,
-                    }
-                }
-                Resume::Real(which) => {
-                    let mine: Vec<_> = saved.iter().filter(|s| s.1 == *name).collect();
-                    // Newer ones are more often still to be had.
-                    let back = usize::from(which) % 4 + 1;
-                    let Some(at) = mine.len().checked_sub(back) else {
-                        continue;
-                    };
-                    Wish {
-                        epoch: epoch_name(mine[at].0),
-                        seq: mine[at].2,
-                        real: true,
-                    }
-                }
-            };
-            wishes.insert(*name, wish);
-        }
-        // A request names one epoch.
-        if let Some(first) = wishes.values().next().map(|wish| wish.epoch.clone()) {
-            wishes.retain(|_, wish| wish.epoch == first);
-        }
-        wishes
-    }
-
-    fn subscribe(&mut self, who: u8, wish: Subscribe) {
-        let Some(at) = self.pick(who) else { return };
-        let mut data = json!({
-            "channels": wish.names,
-            "mode": if wish.latest { "latest" } else { "lossless" },
-            "snapshot": wish.snapshot,
-            "on_lost": if wish.keep_on { "continue" } else { "close" },
-        });
-        if let Some(first) = wish.wishes.values().next() {
-            let positions: BTreeMap<_, _> = wish.wishes.iter().map(|(n, w)| (*n, w.seq)).collect();
-            data["resume"] = json!({"epoch": first.epoch, "positions": positions});
-        }
-        let fields = format!(r#""type":"subscribe","data":{data}"#);
-        let client = &self.clients[at];
-        if wish
-            .names
-            .iter()
-            .any(|n| client.names.iter().any(|m| meet(n, m)))
-        {
-            let codes = &["ALREADY_SUBSCRIBED", "SUBSCRIPTION_OVERLAP"];
-            self.ask_at(at, Request::Error(codes), &fields);
-        } else if !self.history.ready && !self.config.subscribe_hold.is_zero() {
-            let until = self.now + self.config.subscribe_hold;
-            if self.ask_at(at, Request::Pong, &fields) {
-                let client = &mut self.clients[at];
-                client.held = Some((until, client.next_id, wish));
-            }
-        } else {
-            let accepted = accept(&self.history, &wish);
-            let count = client.names.len() + wish.names.len();
-            if self.ask_at(at, Request::Subscribe(accepted, count), &fields) {
-                self.clients[at].names.extend(&wish.names);
-                self.clients[at].gated |= !self.history.ready;
-            }
-        }
-    }
-
-    /// The subscribe that waited is accepted.
-    fn accept_held(&mut self, at: usize) {
-        let client = &mut self.clients[at];
-        let Some((_, id, wish)) = client.held.take() else {
-            return;
-        };
-        client.names.extend(&wish.names);
-        let accepted = Request::Subscribe(accept(&self.history, &wish), client.names.len());
-        if let Some(request) = client.requests.iter_mut().find(|(asked, _)| *asked == id) {
-            request.1 = accepted;
-        }
-    }
-
-    fn unsubscribe(&mut self, who: u8, which: u8) {
-        let Some(at) = self.pick(who) else { return };
-        let client = &self.clients[at];
-        let which = usize::from(which);
-        let name = match client.names.len() {
-            0 => NAMES[which % NAMES.len()],
-            len if which < 240 => client.names[which % len],
-            _ => NAMES[which % NAMES.len()],
-        };
-        let fields = format!(r#""type":"unsubscribe","data":{{"channels":["{name}"]}}"#);
-        if !client.names.contains(&name) {
-            self.ask_at(at, Request::Error(&["NOT_SUBSCRIBED"]), &fields);
-            return;
-        }
-        let request = Request::Unsubscribe(vec![name], client.names.len() - 1);
-        if self.ask_at(at, request, &fields) {
-            let client = &mut self.clients[at];
-            client.names.retain(|n| *n != name);
-            for replay in client
-                .replays
-                .iter_mut()
-                .filter(|r| covers(name, r.channel))
-            {
-                replay.ended = true;
-            }
-            if client.names.is_empty() {
-                client
-                    .notices_optional
-                    .extend(client.notices.drain(..).map(|n| n.1));
-            }
-        }
-    }
-
-    fn replay(&mut self, who: u8, channel: u8, from: u8, len: Option<u8>) {
-        let Some(at) = self.pick(who) else { return };
-        let client = &self.clients[at];
-        // Mostly of a channel that is covered.
-        let mut channel = CHANNELS[usize::from(channel) % CHANNELS.len()];
-        if let Some(name) = client.names.first().filter(|_| !from.is_multiple_of(4))
-            && !covers(name, channel)
-        {
-            channel = CHANNELS.into_iter().find(|c| covers(name, c)).unwrap();
-        }
-        let from = self.history.head.saturating_sub(u64::from(from)).max(1);
-        let to = len.map(|len| from + u64::from(len));
-        let data = match to {
-            Some(to) => json!({"channel": channel, "from": from, "to": to}),
-            None => json!({"channel": channel, "since": from - 1}),
-        };
-        let fields = format!(r#""type":"replay","data":{data}"#);
-        if !client.names.iter().any(|name| covers(name, channel)) {
-            self.ask_at(at, Request::Error(&["NOT_SUBSCRIBED"]), &fields);
-            return;
-        }
-        let sub = client.subs.iter().find(|sub| covers(sub.name, channel));
-        // What it had before a reset or an unsubscribe that is on its way counts no more.
-        let changes =
-            |r: &(u64, Request)| matches!(r.1, Request::Subscribe(..) | Request::Unsubscribe(..));
-        let settled = client.resets_owed.is_empty() && !client.requests.iter().any(changes);
-        let sub = sub.filter(|_| settled);
-        let had = sub.map_or(0, |sub| sub.newest_live);
-        let to = to.unwrap_or(u64::MAX);
-        let replay = Replay {
-            id: 0,
-            channel,
-            from,
-            to,
-            had,
-            at: 0,
-            count: 0,
-            ended: false,
-        };
-        self.ask_at(at, Request::Replay(replay), &fields);
-    }
-
-    fn rude(&mut self, who: u8) {
-        let text = r#"{"type":"subscribe","data":{"channels":[">"]}}"#;
-        for conn in self.dead.iter().rev().take(3).copied().collect::<Vec<_>>() {
-            assert!(!self.shard.wants_read(conn));
-            let message = Message::Text(text);
-            self.shard
-                .handle(self.now, Input::Message { conn, message });
-            self.shard.handle(self.now, Input::Writable { conn });
-            let reason = CloseReason::TooBig;
-            self.shard
-                .handle(self.now, Input::Violation { conn, reason });
-            let reason = CloseReason::Transport;
-            self.shard.handle(self.now, Input::Closed { conn, reason });
-        }
-        let Some(at) = self.pick(who) else { return };
-        if self.shard.wants_read(self.clients[at].conn) {
-            return;
-        }
-        self.clients[at].rogue = true;
-        for text in [
-            text,
-            r#"{"type":"replay","data":{"channel":"a","from":1}}"#,
-            "no JSON",
-        ] {
-            for _ in 0..who {
-                self.message(at, Message::Text(text));
-                self.message(at, Message::Ping(b"p"));
-            }
-        }
-    }
-
-    // What sockets do.
-
-    fn room(&mut self, who: u8, bytes: Option<u16>) {
+    pub(crate) fn room(&mut self, who: u8, bytes: Option<u16>) {
         let Some(at) = self.pick(who) else { return };
         match bytes {
             None => self.make_room(at, usize::MAX / 2),
@@ -550,7 +303,7 @@ impl World {
         }
     }
 
-    fn make_room(&mut self, at: usize, bytes: usize) {
+    pub(crate) fn make_room(&mut self, at: usize, bytes: usize) {
         let client = &mut self.clients[at];
         client.room = (client.room + bytes).min(usize::MAX / 2);
         let conn = client.conn;
@@ -559,7 +312,7 @@ impl World {
         }
     }
 
-    fn sweep(&mut self, count: usize) {
+    pub(crate) fn sweep(&mut self, count: usize) {
         for turn in 0..count {
             assert!(
                 turn < 5_000,
@@ -574,7 +327,7 @@ impl World {
         }
     }
 
-    fn transmit(&mut self, conn: ConnId) {
+    pub(crate) fn transmit(&mut self, conn: ConnId) {
         let at = self.clients.iter().position(|c| c.conn == conn);
         let at = at.expect("a living connection is ready");
         let transmit = self.shard.transmit(self.now, conn);
@@ -605,7 +358,7 @@ impl World {
         }
     }
 
-    fn wait(&mut self, ms: u64) {
+    pub(crate) fn wait(&mut self, ms: u64) {
         self.now = self.now + Duration::from_millis(ms);
         let stalls = self.config.write_stall;
         let idle = self.config.idle_timeout;
@@ -626,179 +379,5 @@ impl World {
             }
         }
         self.shard.handle_timeout(self.now);
-    }
-
-    // What the Feed says.
-
-    fn event(&mut self, event: Event) {
-        self.shard.handle(self.now, Input::Event(event));
-    }
-
-    fn publish(&mut self, channel: u8, gap: u8, what: What, padding: usize) {
-        let at = usize::from(channel);
-        let received = self.now;
-        self.published.insert(CHANNELS[at]);
-        let entry = self.history.add(CHANNELS[at], gap.into(), what, padding);
-        let publication = Publication {
-            order: Order(entry.order),
-            channel: ChannelId(channel.into()),
-            name: entry.channel.into(),
-            seq: entry.seq,
-            prev: entry.prev,
-            ts: entry.ts,
-            received,
-            kind: match what {
-                What::Message => Kind::Message,
-                What::Snapshot => Kind::Snapshot,
-                What::Lost => Kind::Lost(LostReason::TooLarge),
-            },
-            frame: frames::text(&entry.text).into(),
-        };
-        self.event(Event::Published(Arc::new(publication)));
-    }
-
-    fn lost(&mut self, len: Option<u8>) {
-        let from = self.history.head + 1;
-        let to = len.map(|len| from + u64::from(len));
-        self.history.head = to.unwrap_or(from);
-        self.history.lost_to = self.history.head;
-        self.history.order += 1;
-        let order = Order(self.history.order);
-        let shown = to.map_or("null".into(), |to| to.to_string());
-        let text = format!(r#"{{"type":"lost","from":{from},"to":{shown},"reason":"discarded"}}"#);
-        for client in self
-            .clients
-            .iter_mut()
-            .filter(|c| !c.gated && !c.names.is_empty())
-        {
-            client.notices.push_back((order.0, text.clone()));
-        }
-        let frame = frames::text(&text).into();
-        let reason = LostReason::Discarded;
-        self.event(Event::Lost(Arc::new(Lost {
-            order,
-            from,
-            to,
-            reason,
-            frame,
-        })));
-    }
-
-    fn reset(&mut self) {
-        self.history.reset();
-        let order = Order(self.history.order);
-        let epoch = epoch_name(self.history.epoch);
-        let frame = reset_frame(&epoch, "stream_recreated");
-        for client in &mut self.clients {
-            client
-                .notices_optional
-                .extend(client.notices.drain(..).map(|n| n.1));
-            client
-                .replays
-                .iter_mut()
-                .for_each(|replay| replay.ended = true);
-            if !client.gated && !client.names.is_empty() {
-                client
-                    .resets_owed
-                    .push((self.history.epoch, "stream_recreated"));
-            }
-        }
-        let (epoch, reason) = (epoch.into(), ResetReason::StreamRecreated);
-        self.event(Event::Reset(Arc::new(Reset {
-            order,
-            epoch,
-            reason,
-            frame,
-        })));
-    }
-
-    fn ready(&mut self, beyond: u64, observed: bool) {
-        self.history.head += beyond;
-        self.history.ready = true;
-        let head = self.history.head;
-        self.history.unproven_to = if observed { head } else { 0 };
-        let epoch = epoch_name(self.history.epoch);
-        let reset_frame = reset_frame(&epoch, "source_ready");
-        for at in 0..self.clients.len() {
-            let client = &mut self.clients[at];
-            if core::mem::take(&mut client.gated) {
-                client
-                    .replays
-                    .iter_mut()
-                    .for_each(|replay| replay.ended = true);
-                if !client.names.is_empty() {
-                    client
-                        .resets_owed
-                        .push((self.history.epoch, "source_ready"));
-                }
-            }
-            self.accept_held(at);
-        }
-        self.event(Event::SourceReady(Arc::new(SourceReady {
-            epoch: epoch.into(),
-            durable: self.history.durable,
-            head,
-            observed_from: self.history.unproven_to,
-            reset_frame,
-        })));
-    }
-}
-
-fn reset_frame(epoch: &str, reason: &str) -> Bytes {
-    let text = format!(r#"{{"type":"reset","epoch":"{epoch}","reason":"{reason}"}}"#);
-    frames::text(&text).into()
-}
-
-/// What the ack of a subscribe must say.
-fn accept(history: &History, wish: &Subscribe) -> Vec<Accepted> {
-    let names = wish.names.iter();
-    names.map(|name| accept_name(history, wish, name)).collect()
-}
-
-fn accept_name(history: &History, options: &Subscribe, name: &'static str) -> Accepted {
-    let wild = name.contains(['*', '>']);
-    let newest = history.newest(name).map_or(0, |e| e.seq);
-    let live = if wild { history.head } else { newest };
-    let mut position = history.ready.then_some(live);
-    let mut resumed = None;
-    let mut has_start = false;
-    if let Some(wish) = options.wishes.get(name) {
-        let same = wish.epoch == epoch_name(history.epoch);
-        let outcome = if !history.ready {
-            Err("upstream_unavailable")
-        } else if !same && !options.latest {
-            Err("epoch_changed")
-        } else if options.latest {
-            Ok(())
-        } else if !history.durable && wish.seq > history.head {
-            Err("ahead_of_log")
-        } else if history.is_proven(name, wish.seq) {
-            Ok(())
-        } else {
-            Err("too_old")
-        };
-        has_start = outcome.is_ok() || outcome == Err("too_old") && options.keep_on;
-        if has_start {
-            // In latest mode a position of another number line is none: the newest is newer.
-            position = Some(if same { wish.seq } else { 0 });
-        }
-        resumed = Some(outcome);
-    }
-    if options.snapshot
-        && !has_start
-        && !wild
-        && history.ready
-        && let Some(value) = history.value(name)
-    {
-        position = value.prev;
-    }
-    Accepted {
-        name,
-        position,
-        resumed,
-        epoch: history.ready.then_some(history.epoch),
-        order: history.order,
-        head: history.head,
-        options: options.clone(),
     }
 }

@@ -10,6 +10,7 @@ mod process;
 mod read;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use odin_core::load;
 use odin_core::time::Instant;
@@ -61,6 +62,10 @@ enum CpuSource {
     Group,
     Process,
 }
+
+/// The shortest time over which CPU is measured: the kernel counts in steps of some milliseconds, and
+/// a server that has just started is busy with that.
+const CPU_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// A reading of CPU time.
 #[derive(Clone, Copy, Debug)]
@@ -175,7 +180,12 @@ impl Sampler {
             self.last = None;
             return None;
         };
-        let last = self.last.replace(reading)?;
+        let last = self.last;
+        if last.is_some_and(|last| last.at <= now && now < last.at + CPU_INTERVAL_MIN) {
+            return None;
+        }
+        self.last = Some(reading);
+        let last = last?;
         if last.source != reading.source {
             return None;
         }

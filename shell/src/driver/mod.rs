@@ -46,6 +46,12 @@ const INTAKE_BUSY: Intake = Intake {
 };
 
 impl Intake {
+    /// Everything that waits.
+    const ALL: Self = Self {
+        events: usize::MAX,
+        bytes: usize::MAX,
+    };
+
     /// While no connection is ready: a part of the log, so that nothing of it can leave before it was
     /// offered to everybody.
     fn idle(shared: &Shared) -> Self {
@@ -120,7 +126,7 @@ pub(crate) async fn run<S: Stream>(
     // Whether events were taken in since the tasks of this thread could run.
     let mut took_in = false;
     loop {
-        let turn = local.turn();
+        let turn = local.turn(&mut queues.events);
         passed += turn.written;
         if took_in && !turn.more {
             took_in = false;
@@ -179,9 +185,14 @@ struct Turn {
 
 impl<S: Stream> Local<S> {
     /// Timers, then a slice of writes.
-    fn turn(&self) -> Turn {
+    fn turn(&self, events: &mut UnboundedReceiver<Event>) -> Turn {
+        let now = self.shared.clock.now();
+        if self.shared.is_draining() && self.state.borrow().is_due(now) {
+            // What was published before a client's close comes before it, for each client.
+            self.take_in(None, events, Intake::ALL);
+        }
         let mut state = self.state.borrow_mut();
-        state.timers(self.shared.clock.now());
+        state.timers(now);
         let written = state.flush(&self.shared);
         Turn {
             written,
@@ -226,11 +237,7 @@ impl<S: Stream> Local<S> {
             }
             Command::Drain(deadline) => {
                 // What was published before the drain comes before its closes.
-                let all = Intake {
-                    events: usize::MAX,
-                    bytes: usize::MAX,
-                };
-                self.take_in(None, events, all);
+                self.take_in(None, events, Intake::ALL);
                 let mut state = self.state.borrow_mut();
                 state.input(self.shared.clock.now(), Input::Drain { deadline });
                 state.resume();

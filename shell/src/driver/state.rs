@@ -161,9 +161,14 @@ impl<S: Stream> State<S> {
         });
     }
 
+    /// Whether something is due.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.shard.poll_timeout().is_some_and(|due| due <= now)
+    }
+
     /// Does what is due.
     pub(super) fn timers(&mut self, now: Instant) {
-        if self.shard.poll_timeout().is_some_and(|due| due <= now) {
+        if self.is_due(now) {
             self.shard.handle_timeout(now);
             self.outputs(now);
             self.resume();

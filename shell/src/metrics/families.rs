@@ -90,6 +90,11 @@ fn traffic(out: &mut Families, s: &Snapshot) {
         sum(|stats| stats.bytes_sent),
     );
     out.counter(
+        "ws_writes_blocked_total",
+        "Writes that a socket did not take whole, because it was full.",
+        sum(|stats| stats.writes_blocked),
+    );
+    out.counter(
         "ws_bytes_received_total",
         "Payload bytes received from clients.",
         sum(|stats| stats.bytes_received),
@@ -154,7 +159,7 @@ fn recovery(out: &mut Families, s: &Snapshot) {
     );
     out.counter(
         "ws_conflated_messages_total",
-        "Messages passed over because a later one replaced them (latest mode).",
+        "Messages of the log passed over because a later one replaced them (latest mode).",
         sum(|stats| stats.conflated),
     );
     out.counter(

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{self, AckPolicy, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{self, ErrorCode, stream};
 use futures_util::FutureExt;
 use odin_core::config::FeedConfig;
-use odin_core::feed::{Command, DeliverPolicy, StreamInfo};
+use odin_core::feed::{Command, DeliverPolicy, EpochNonce, StreamInfo};
+use serde_json::{Value, json};
 
 use super::link::Link;
 use super::pull::Pull;
@@ -18,6 +20,8 @@ use super::{NatsError, NatsOptions, Publisher, Upstream, UpstreamEvent};
 
 /// How long the stream's state may take.
 const INFO_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long the writing of a nonce may take. A server that does not permit it does not answer.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long the opening of a consumer, or the creation of the stream, may take: the server looks up
 /// the last message of each subject meanwhile.
 const OPEN_TIME_MAX: Duration = Duration::from_secs(5);
@@ -46,6 +50,7 @@ pub struct JetStream {
 /// What a command led to.
 enum Done {
     Info(StreamInfo),
+    NonceWritten,
     Opened { pull: Box<Pull>, pending: u64 },
     Failed,
 }
@@ -100,9 +105,7 @@ impl Upstream for JetStream {
             return Some(report);
         }
         loop {
-            if let Some(event) = self.link.check() {
-                self.work = None;
-                self.pull = None;
+            if let Some(event) = self.check_link() {
                 return Some(event);
             }
             let work = self.work.as_mut();
@@ -119,6 +122,15 @@ impl Upstream for JetStream {
         }
     }
 
+    async fn next_change(&mut self) -> UpstreamEvent {
+        loop {
+            if let Some(event) = self.check_link() {
+                return event;
+            }
+            self.link.changed().await;
+        }
+    }
+
     fn carry_out(&mut self, command: Command) {
         self.work = None;
         match command {
@@ -130,6 +142,11 @@ impl Upstream for JetStream {
                     self.context.clone(),
                     self.options.clone(),
                 )));
+            }
+            Command::WriteNonce(nonce) => {
+                self.pull = None;
+                let write = write_nonce(self.context.clone(), self.options.stream.clone(), nonce);
+                self.work = Some(Box::pin(write));
             }
             Command::OpenConsumer(policy) => {
                 self.pull = None;
@@ -145,9 +162,18 @@ impl Upstream for JetStream {
 }
 
 impl JetStream {
+    /// What changed about the connection. Nothing that was begun on the old one goes on.
+    fn check_link(&mut self) -> Option<UpstreamEvent> {
+        let event = self.link.check()?;
+        self.work = None;
+        self.pull = None;
+        Some(event)
+    }
+
     fn finish(&mut self, done: Done) -> UpstreamEvent {
         match done {
             Done::Info(info) => UpstreamEvent::Info(info),
+            Done::NonceWritten => UpstreamEvent::NonceWritten,
             Done::Opened { pull, pending } => {
                 self.pull = Some(*pull);
                 UpstreamEvent::ConsumerOpened { pending }
@@ -237,6 +263,10 @@ fn stream_info(info: &stream::Info, filter: &str) -> StreamInfo {
         created: u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0),
         first_seq,
         last_seq: state.last_sequence,
+        nonce: config
+            .metadata
+            .get(EpochNonce::METADATA_KEY)
+            .and_then(|text| EpochNonce::parse(text)),
         num_deleted: state.deleted_count.unwrap_or(0),
         covers_all: filter == ">" || all_listed,
     }
@@ -254,6 +284,49 @@ fn covers(filter: &str, subject: &str) -> bool {
         }
     }
     subject.next().is_none()
+}
+
+async fn write_nonce(context: jetstream::Context, stream: String, nonce: EpochNonce) -> Done {
+    match tokio::time::timeout(WRITE_TIME_MAX, update_metadata(&context, &stream, nonce)).await {
+        Ok(Ok(())) => Done::NonceWritten,
+        Ok(Err(error)) => {
+            tracing::warn!(stream, error, "cannot write the stream's metadata");
+            Done::Failed
+        }
+        Err(_) => {
+            tracing::warn!(stream, "no answer when the stream's metadata was written");
+            Done::Failed
+        }
+    }
+}
+
+/// Sends back the configuration that the server gave, as it is but for the one key. It passes through
+/// as JSON: the client library's type leaves out what is newer than the library.
+async fn update_metadata(
+    context: &jetstream::Context,
+    stream: &str,
+    nonce: EpochNonce,
+) -> Result<(), String> {
+    let info = request(context, format!("STREAM.INFO.{stream}"), &Value::Null).await?;
+    let mut config = info.get("config").cloned().unwrap_or_default();
+    let fields = config.as_object_mut().ok_or("no configuration")?;
+    let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
+    let keys = metadata.as_object_mut().ok_or("metadata is no object")?;
+    keys.insert(EpochNonce::METADATA_KEY.into(), nonce.to_string().into());
+    request(context, format!("STREAM.UPDATE.{stream}"), &config).await?;
+    Ok(())
+}
+
+async fn request(
+    context: &jetstream::Context,
+    subject: String,
+    body: &Value,
+) -> Result<Value, String> {
+    match context.request(subject, body).await {
+        Ok(Response::Ok(answer)) => Ok(answer),
+        Ok(Response::Err { error }) => Err(error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 async fn open_consumer(

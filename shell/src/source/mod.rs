@@ -81,6 +81,8 @@ pub enum UpstreamEvent {
     Disconnected,
     /// See [`odin_core::feed::Input::Info`].
     Info(StreamInfo),
+    /// See [`odin_core::feed::Input::NonceWritten`].
+    NonceWritten,
     /// See [`odin_core::feed::Input::ConsumerOpened`].
     ConsumerOpened {
         /// Messages that the consumer has to deliver now.
@@ -107,6 +109,7 @@ impl UpstreamEvent {
             Self::Connected => Input::Connected,
             Self::Disconnected => Input::Disconnected,
             Self::Info(info) => Input::Info(*info),
+            Self::NonceWritten => Input::NonceWritten,
             Self::ConsumerOpened { pending } => Input::ConsumerOpened { pending: *pending },
             Self::Message(message) => Input::Delivered(Delivered {
                 stream_seq: message.stream_seq,
@@ -132,6 +135,12 @@ pub trait Upstream: Send {
     /// The next report; `None` once there will be none any more. Must be cancel safe: a call that was
     /// dropped before it was ready has taken nothing.
     fn next(&mut self) -> impl Future<Output = Option<UpstreamEvent>> + Send;
+
+    /// The next [`UpstreamEvent::Connected`] or [`UpstreamEvent::Disconnected`], while nothing else is
+    /// read because the shards' queue is full. Cancel safe. The default: none ever comes.
+    fn next_change(&mut self) -> impl Future<Output = UpstreamEvent> + Send {
+        std::future::pending()
+    }
 
     /// Begins to do what the Feed decided. The answer comes from [`Self::next`].
     fn carry_out(&mut self, command: Command);

@@ -11,7 +11,7 @@ const TURN_REPORTS_MAX: usize = 256;
 /// Runs the Feed on an upstream until that ends: reports go in, commands go back, events go to the
 /// shards. `status` is written at every turn.
 ///
-/// While the sink is full an upstream that can wait is not read; of one that cannot, messages are
+/// While the sink is full an upstream that can wait is only asked whether it is connected; of one that cannot, messages are
 /// dropped and the Feed is told as soon as there is room to announce it.
 pub async fn run<U: Upstream, S: EventSink>(
     feed: Feed,
@@ -47,7 +47,14 @@ impl<U: Upstream, S: EventSink> Pump<U, S> {
     /// the upstream ended.
     async fn turn(&mut self) -> Option<()> {
         if U::CAN_WAIT && self.sink.is_full() {
-            self.sink.drained().await;
+            tokio::select! {
+                biased;
+                () = self.sink.drained() => {}
+                change = self.upstream.next_change() => {
+                    self.take(change);
+                    return Some(());
+                }
+            }
         }
         let due = self.feed.poll_timeout().map(|due| self.clock.to_tokio(due));
         let sleep = async {

@@ -153,6 +153,9 @@ fn cpu_is_a_delta_over_the_time_that_passed() {
     assert_eq!(cpu("500000", second(1)), Some(0));
     // 1.5 s over 2 cores in 0.75 s: the quota is used up.
     assert_eq!(cpu("2000000", Instant::from_millis(1_750)), Some(1000));
+    // Too soon to tell; what was used counts the next time.
+    assert_eq!(cpu("2100000", Instant::from_millis(1_849)), None);
+    assert_eq!(cpu("2300000", Instant::from_millis(2_250)), Some(300));
     // A group that was made anew, and time that stands still or goes back: nothing to compare with.
     assert_eq!(cpu("100", second(3)), None);
     assert_eq!(cpu("200", second(3)), None);

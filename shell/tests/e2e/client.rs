@@ -169,6 +169,8 @@ pub(crate) struct Chain {
     lost: Vec<(Option<String>, u64, Option<u64>)>,
     /// Messages seen.
     pub(crate) messages: u64,
+    /// The subscriptions are in latest mode, which passes over messages: `prev` is not checked.
+    pub(crate) latest: bool,
 }
 
 impl Chain {
@@ -221,14 +223,15 @@ impl Chain {
             .iter_mut()
             .find(|(name, _)| name::matches(name, channel));
         let (name, position) = covering.unwrap_or_else(|| panic!("{channel} is not subscribed"));
-        let whole = match (prev, self.last.get(channel)) {
-            (None, _) | (_, Some(None)) => true,
-            (Some(prev), Some(Some(last))) => prev == *last,
-            (Some(prev), None) if name == channel => {
-                position.is_none_or(|position| prev == position)
-            }
-            (Some(prev), None) => position.is_none_or(|position| prev <= position),
-        };
+        let whole = self.latest
+            || match (prev, self.last.get(channel)) {
+                (None, _) | (_, Some(None)) => true,
+                (Some(prev), Some(Some(last))) => prev == *last,
+                (Some(prev), None) if name == channel => {
+                    position.is_none_or(|position| prev == position)
+                }
+                (Some(prev), None) => position.is_none_or(|position| prev <= position),
+            };
         let announced = self.lost.iter().any(|(lost, from, to)| {
             lost.as_ref()
                 .is_none_or(|lost| name::matches(lost, channel))

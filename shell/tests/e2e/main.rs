@@ -1,13 +1,23 @@
 //! The real binary from outside: real sockets, real processes, a real nats-server.
 
+mod admission;
+mod bad_frames;
+mod bad_input;
 mod client;
+#[path = "../common/mod.rs"]
+mod common;
 mod core_nats;
 mod demo;
+mod drain;
+mod flood;
 mod flow;
 mod jetstream;
+mod limits;
 #[path = "../support/nats.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod nats;
+mod publisher;
 mod replicas;
 mod server;
+mod slow;
 mod stream;

@@ -58,6 +58,19 @@ impl Server {
         self.child.id()
     }
 
+    /// Runs the server with these arguments, which it must refuse to start with: its exit code and
+    /// what it wrote to standard error.
+    pub(crate) fn refuse(args: &[&str]) -> (Option<i32>, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_odin-ws"))
+            .args(args)
+            .env_clear()
+            .stdin(Stdio::null())
+            .output()
+            .expect("the server starts");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), errors)
+    }
+
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -69,11 +82,14 @@ impl Server {
         self.child.wait().expect("its status")
     }
 
-    /// Bytes of memory that are this process's alone (private pages, as in `smaps_rollup`).
+    /// Bytes of memory that this process has written to and shares with nobody. Clean pages do not
+    /// count: those of the program are private or shared as other tests run it or not.
     pub(crate) fn private_bytes(&self) -> u64 {
         let path = format!("/proc/{}/smaps_rollup", self.pid());
         let text = std::fs::read_to_string(path).expect("its memory map");
-        let private = text.lines().filter(|line| line.starts_with("Private_"));
+        let private = text
+            .lines()
+            .filter(|line| line.starts_with("Private_Dirty:"));
         let kib = private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
         kib.sum::<u64>() * 1024
     }
@@ -107,6 +123,22 @@ impl Server {
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    /// Waits until a metric has this value.
+    #[track_caller]
+    pub(crate) fn until_metric(&self, name: &str, value: f64) {
+        let begun = Instant::now();
+        loop {
+            let now = self.metric(name);
+            // Counters and gauges of whole things are exact.
+            if now.to_bits() == value.to_bits() {
+                return;
+            }
+            let patient = begun.elapsed() < Duration::from_secs(30);
+            assert!(patient, "{name} stays {now} and not {value}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Waits until `/health` has this status and gives its body.

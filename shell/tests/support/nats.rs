@@ -1,6 +1,7 @@
 //! A real nats-server on a free port of 127.0.0.1 with a temporary store, which can be killed and
 //! started again on the same store and port.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -18,6 +19,8 @@ const INSTALL: &str = "install it with `make setup` (Debian: apt-get install nat
 pub struct NatsServer {
     port: u16,
     store: tempfile::TempDir,
+    /// A configuration file in a directory of its own.
+    config: Option<tempfile::TempDir>,
     child: Option<Child>,
 }
 
@@ -36,8 +39,19 @@ impl NatsServer {
         Self {
             port,
             store,
+            config: None,
             child: None,
         }
+    }
+
+    /// Starts a server with JetStream and this configuration beside its options.
+    pub fn configured(config: &str) -> Self {
+        let mut server = Self::stopped();
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(dir.path().join("nats.conf"), config).expect("the file can be written");
+        server.config = Some(dir);
+        server.restart();
+        server
     }
 
     /// A server that is not started yet, with a copy of this one's store. Kill this one first.
@@ -84,6 +98,11 @@ impl NatsServer {
                 "-sd",
             ])
             .arg(self.store.path())
+            .args(
+                self.config
+                    .iter()
+                    .flat_map(|dir| [OsString::from("-c"), dir.path().join("nats.conf").into()]),
+            )
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
