@@ -239,7 +239,12 @@ impl Store {
             self.push(order, slot);
             self.arena_bytes += publication.frame.len();
             catalog.note_last(ix, publication);
-            catalog.channel_mut(ix).log.places.push_back(order);
+            let log = &mut catalog.channel_mut(ix).log;
+            log.places.push_back(order);
+            if publication.prev.is_none() {
+                // The notice of a value that is too large, and nobody knows what came before it.
+                log.dropped_seq = log.dropped_seq.max(publication.seq.saturating_sub(1));
+            }
             if catalog.channel(ix).log.places.len() > self.messages_max {
                 self.trim_oldest(catalog, ix);
             }
@@ -247,7 +252,7 @@ impl Store {
         let patterns = core::mem::take(&mut catalog.channel_mut(ix).patterns);
         for pattern in &patterns {
             let pattern = catalog.pattern_mut(*pattern);
-            if publication.kind == Kind::Snapshot {
+            if publication.prev.is_none() {
                 let unknown = publication.seq.saturating_sub(1);
                 pattern.log.dropped_seq = pattern.log.dropped_seq.max(unknown);
             }

@@ -273,6 +273,15 @@ impl Client {
                 )),
             };
         }
+        let settled = sub.recovered && !sub.latest;
+        if !sub.seen.contains(channel) && laws.values_bounded && !settled {
+            // The server may not keep this channel, so that its ack knew nothing of it.
+            return Ok(());
+        }
+        if sub.latest && entry.refused {
+            // The newest is no value, and older ones need not come.
+            return Ok(());
+        }
         let have = have.or(sub.base).unwrap_or(u64::MAX).max(match sub.latest {
             true => newest.saturating_sub(1),
             false => 0,

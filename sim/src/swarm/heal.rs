@@ -98,7 +98,11 @@ impl World {
             .peers
             .iter()
             .all(|peer| peer.inflight.is_empty() && peer.outbox.is_empty());
-        synced && read
+        let ending = self
+            .peers
+            .iter()
+            .any(|peer| peer.home.is_some() && peer.closing);
+        synced && read && !ending
     }
 
     fn all_have_all(&self) -> Check {
