@@ -288,6 +288,27 @@ impl Broker {
         self.announce();
     }
 
+    /// The stream goes back by so many messages; its creation time shows nothing of it.
+    pub fn roll_back(&mut self, messages: u64) {
+        let seq = self.stream.last_seq().saturating_sub(messages);
+        self.stream.roll_back(seq);
+        self.line = self.oracle.borrow_mut().rolled_back(self.line, seq);
+        let mut era = self.era().clone();
+        era.told.retain(|told| told.seq <= seq);
+        era.heads.fill(0);
+        for told in &era.told {
+            if let Some(head) = usize::try_from(told.channel)
+                .ok()
+                .and_then(|c| era.heads.get_mut(c))
+            {
+                *head = told.seq;
+            }
+        }
+        self.eras.push(era);
+        self.trace.line(format_args!("broker rolled back to {seq}"));
+        self.announce();
+    }
+
     /// Removes everything that is stored, or all but the last `keep` messages.
     pub fn purge(&mut self, keep: u64) {
         let below = (self.stream.last_seq() + 1).saturating_sub(keep);

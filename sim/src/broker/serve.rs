@@ -118,7 +118,7 @@ impl Session {
     }
 
     fn answer(&mut self, ask: Ask) {
-        let broker = self.broker.borrow();
+        let mut broker = self.broker.borrow_mut();
         let say = match ask {
             Ask::Info { id } => Say::Info {
                 id,
@@ -134,6 +134,10 @@ impl Session {
             Ask::Fetch { id } => {
                 self.fetching = Some(id);
                 return;
+            }
+            Ask::Write { id, nonce } => {
+                broker.stream.set_nonce(nonce);
+                Say::Written { id }
             }
             Ask::Ping => Say::Pong,
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use odin_core::feed::{DeliverPolicy, StreamInfo};
+use odin_core::feed::{DeliverPolicy, EpochNonce, StreamInfo};
 
 /// What the stream's subjects have in common; the channel's name follows.
 pub const PREFIX: &str = "odin.token.";
@@ -41,6 +41,7 @@ pub struct Stream {
     /// The last message of each subject.
     last: BTreeMap<Arc<str>, u64>,
     limits: Limits,
+    nonce: Option<EpochNonce>,
     /// What was discarded since it was last asked: from here to there.
     discarded: Option<(u64, u64)>,
 }
@@ -55,6 +56,7 @@ impl Stream {
             messages: BTreeMap::new(),
             last: BTreeMap::new(),
             limits,
+            nonce: None,
             discarded: None,
         }
     }
@@ -116,6 +118,22 @@ impl Stream {
         }
     }
 
+    /// Puts a nonce into its metadata.
+    pub fn set_nonce(&mut self, nonce: EpochNonce) {
+        self.nonce = Some(nonce);
+    }
+
+    /// Goes back to the state in which it had `seq` as its last: a store that was restored. What was
+    /// purged meanwhile stays so.
+    pub fn roll_back(&mut self, seq: u64) {
+        self.last_seq = self.last_seq.min(seq);
+        let _ = self.messages.split_off(&(self.last_seq + 1));
+        self.last.clear();
+        for (seq, stored) in &self.messages {
+            self.last.insert(Arc::clone(&stored.subject), *seq);
+        }
+    }
+
     /// Changes the limit of messages; what is over it is discarded at once.
     pub fn set_limit(&mut self, messages: usize) {
         self.limits.messages = messages.max(1);
@@ -135,6 +153,7 @@ impl Stream {
             first_seq,
             last_seq: self.last_seq,
             num_deleted: between.saturating_sub(self.messages.len() as u64),
+            nonce: self.nonce,
             covers_all: !self.limits.foreign,
         }
     }

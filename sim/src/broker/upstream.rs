@@ -167,6 +167,7 @@ impl Link {
         let (ask, waiting) = match command {
             Command::ReadInfo => (Ask::Info { id }, answered),
             Command::OpenConsumer(policy) => (Ask::Open { id, policy }, answered),
+            Command::WriteNonce(nonce) => (Ask::Write { id, nonce }, answered),
             Command::Fetch => (Ask::Fetch { id }, None),
         };
         self.waiting = waiting;
@@ -178,6 +179,7 @@ impl Link {
             Say::Pong => return None,
             Say::Info { id, info } => (id, UpstreamEvent::Info(info)),
             Say::Opened { id, pending } => (id, UpstreamEvent::ConsumerOpened { pending }),
+            Say::Written { id } => (id, UpstreamEvent::NonceWritten),
             Say::Heartbeat { id } => (id, UpstreamEvent::Heartbeat),
             Say::Failed { id } => (id, UpstreamEvent::Failed),
             Say::Message {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use odin_core::feed::{DeliverPolicy, StreamInfo};
+use odin_core::feed::{DeliverPolicy, EpochNonce, StreamInfo};
 
 /// What a server asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,6 +19,13 @@ pub enum Ask {
         id: u64,
         /// Where it begins.
         policy: DeliverPolicy,
+    },
+    /// Put a nonce into the stream's metadata.
+    Write {
+        /// Echoed in the answer.
+        id: u64,
+        /// The nonce.
+        nonce: EpochNonce,
     },
     /// Deliver from the consumer.
     Fetch {
@@ -67,6 +74,11 @@ pub enum Say {
         /// Of the question.
         id: u64,
     },
+    /// The nonce was written.
+    Written {
+        /// Of the question.
+        id: u64,
+    },
     /// Somebody is there.
     Pong,
 }
@@ -106,6 +118,10 @@ impl Ask {
             }),
             Self::Fetch { id } => frame(to, 2, |b| b.put_u64(id)),
             Self::Ping => frame(to, 3, |_| {}),
+            Self::Write { id, nonce } => frame(to, 4, |b| {
+                let fields = [id, nonce.rollbacks, nonce.random];
+                fields.into_iter().for_each(|field| b.put_u64(field));
+            }),
         }
     }
 
@@ -127,6 +143,13 @@ impl Ask {
             },
             2 => Self::Fetch { id: body.get_u64() },
             3 => Self::Ping,
+            4 => Self::Write {
+                id: body.get_u64(),
+                nonce: EpochNonce {
+                    rollbacks: body.get_u64(),
+                    random: body.get_u64(),
+                },
+            },
             other => panic!("a question with the tag {other}"),
         })
     }
@@ -141,6 +164,9 @@ impl Say {
                 fields.into_iter().for_each(|field| b.put_u64(field));
                 b.put_u64(info.num_deleted);
                 b.put_u8(u8::from(info.covers_all));
+                b.put_u8(u8::from(info.nonce.is_some()));
+                let nonce = info.nonce.map_or([0; 2], |n| [n.rollbacks, n.random]);
+                nonce.into_iter().for_each(|field| b.put_u64(field));
             }),
             Self::Opened { id, pending } => frame(to, 1, |b| {
                 b.put_u64(*id);
@@ -161,6 +187,7 @@ impl Say {
             Self::Heartbeat { id } => frame(to, 3, |b| b.put_u64(*id)),
             Self::Failed { id } => frame(to, 4, |b| b.put_u64(*id)),
             Self::Pong => frame(to, 5, |_| {}),
+            Self::Written { id } => frame(to, 6, |b| b.put_u64(*id)),
         }
     }
 
@@ -180,6 +207,11 @@ impl Say {
                     last_seq: body.get_u64(),
                     num_deleted: body.get_u64(),
                     covers_all: body.get_u8() == 1,
+                    nonce: {
+                        let is_there = body.get_u8() == 1;
+                        let (rollbacks, random) = (body.get_u64(), body.get_u64());
+                        is_there.then_some(EpochNonce { rollbacks, random })
+                    },
                 },
             },
             1 => Self::Opened {
@@ -201,6 +233,7 @@ impl Say {
             3 => Self::Heartbeat { id: body.get_u64() },
             4 => Self::Failed { id: body.get_u64() },
             5 => Self::Pong,
+            6 => Self::Written { id: body.get_u64() },
             other => panic!("an answer with the tag {other}"),
         })
     }

@@ -48,6 +48,15 @@ pub(super) const STREAM_RECREATED: Scenario = Scenario {
         d.fault(300, Fault::Recreate);
         d.fault(600, Fault::Recreate);
         if d.dice.permille(500) {
+            // A store is restored while the broker is down.
+            let lacks = d.dice.range(1, 100);
+            d.plan.faults.extend([
+                (d.plan.duration * 80 / 100, Fault::BrokerCrash),
+                (d.plan.duration * 82 / 100, Fault::RollBack(lacks)),
+                (d.plan.duration * 85 / 100, Fault::BrokerBounce(false)),
+            ]);
+        }
+        if d.dice.permille(500) {
             // Twice at nearly the same time: the servers may never see the first.
             d.fault(600, Fault::Recreate);
         }

@@ -24,6 +24,7 @@ impl World {
             }
             Fault::BrokerBounce(empty) => self.bounce_broker(empty),
             Fault::Recreate => self.broker.borrow_mut().recreate(),
+            Fault::RollBack(messages) => self.broker.borrow_mut().roll_back(messages),
             Fault::Purge(keep) => self.broker.borrow_mut().purge(keep),
             Fault::Limit(messages) => self.broker.borrow_mut().limit(messages),
             Fault::Drop(permille) => self.broker.borrow_mut().drop_permille = permille,

@@ -24,6 +24,8 @@ pub enum Fault {
     BrokerBounce(bool),
     /// The stream is deleted and made anew.
     Recreate,
+    /// The broker's store is restored from a copy that lacks so many messages.
+    RollBack(u64),
     /// The stream is purged; so many messages are kept.
     Purge(u64),
     /// The stream keeps only so many messages from now on.
