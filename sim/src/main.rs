@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use odin_sim::{commands, scenarios};
+
 /// A command: its name, its options, what it does, and the function that does it.
 type Command = (
     &'static str,
@@ -12,6 +14,24 @@ type Command = (
 
 const COMMANDS: &[Command] = &[
     ("list", "", "what there is to run", list),
+    (
+        "run",
+        "SCENARIO --seed N [--short] [--report FILE] [--trace FILE]",
+        "one scenario",
+        commands::run,
+    ),
+    (
+        "sweep",
+        "SCENARIO|all --seeds N [--from N] [--full]",
+        "many seeds of one scenario or of all, shortened",
+        commands::sweep,
+    ),
+    (
+        "meta",
+        "SCENARIO --seed N [--full]",
+        "the same run in two processes: every byte of the trace must be the same",
+        commands::meta,
+    ),
     (
         "swarm",
         "--seeds N [--from S] [--keep-going] | --seed S",
@@ -39,6 +59,10 @@ fn main() -> ExitCode {
 fn list(_: &[String]) -> Result<(), String> {
     for (name, options, what, _) in COMMANDS {
         println!("odin-sim {name:<8} {options:<46} {what}");
+    }
+    println!("\nscenarios:");
+    for scenario in scenarios::ALL {
+        println!("  {:<18} {}", scenario.name, scenario.about);
     }
     Ok(())
 }

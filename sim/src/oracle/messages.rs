@@ -65,7 +65,10 @@ impl Client {
         let have = self.chains.get(channel).copied();
         let whole = match (prev, have) {
             (None, _) => !sub.seen.contains(channel),
-            (Some(prev), Some(have)) => prev == have || sub.is_lost(prev),
+            // What another server delivered and this one lost is within the range.
+            (Some(prev), Some(have)) => {
+                prev == have || sub.is_lost(prev) || prev < have && sub.is_lost(have)
+            }
             (Some(prev), None) => sub.base.is_none_or(|base| prev <= base) || sub.is_lost(prev),
         };
         if !whole {

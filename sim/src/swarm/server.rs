@@ -36,7 +36,7 @@ impl Link {
         self.fetching = false;
         match command {
             Command::Fetch => self.fetching = true,
-            Command::ReadInfo => self.command = Some(command),
+            Command::ReadInfo | Command::WriteNonce(_) => self.command = Some(command),
             Command::OpenConsumer(_) => {
                 self.consumer = None;
                 self.command = Some(command);

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use odin_core::feed::{DeliverPolicy, StreamInfo};
+use odin_core::feed::{DeliverPolicy, EpochNonce, StreamInfo};
 
 use crate::oracle::{LineId, Oracle};
 
@@ -25,6 +25,7 @@ pub(crate) struct Stream {
     pub(crate) messages: BTreeMap<u64, Stored>,
     pub(crate) max: usize,
     pub(crate) shared: bool,
+    pub(crate) nonce: Option<EpochNonce>,
 }
 
 /// A consumer that a server opened.
@@ -71,6 +72,7 @@ impl Stream {
         self.created = created;
         self.life += 1;
         self.last_seq = 0;
+        self.nonce = None;
         self.messages.clear();
     }
 
@@ -89,6 +91,7 @@ impl Stream {
             first_seq,
             last_seq: self.last_seq,
             num_deleted: self.last_seq + 1 - first_seq - self.messages.len() as u64,
+            nonce: self.nonce,
             covers_all: !self.shared,
         }
     }

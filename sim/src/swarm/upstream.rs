@@ -142,6 +142,9 @@ impl World {
                 let pending = self.stream.pending(&consumer);
                 link.consumer = Some(consumer);
                 Input::ConsumerOpened { pending }
+            } else if let Command::WriteNonce(nonce) = command {
+                self.stream.nonce = Some(nonce);
+                Input::NonceWritten
             } else {
                 Input::Info(self.stream.info())
             };

@@ -54,6 +54,7 @@ impl World {
             messages: Default::default(),
             max: setup.stream_max,
             shared: setup.shared_stream,
+            nonce: None,
         };
         let clients = setup.clients.iter().enumerate();
         let peers = clients
