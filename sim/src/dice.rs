@@ -16,11 +16,11 @@ impl Dice {
     /// Dice of their own for a part of the world, so that one part's draws do not shift another's.
     #[must_use]
     pub fn split(&mut self) -> Self {
-        Self::new(self.next())
+        Self::new(self.bits())
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -31,7 +31,7 @@ impl Dice {
     /// A number from `low` to `high`, both included.
     pub fn range(&mut self, low: u64, high: u64) -> u64 {
         let span = u128::from(high.saturating_sub(low)) + 1;
-        let scaled = (u128::from(self.next()) * span) >> 64;
+        let scaled = (u128::from(self.bits()) * span) >> 64;
         low + u64::try_from(scaled).unwrap_or(0)
     }
 

@@ -11,6 +11,7 @@ pub mod net;
 pub mod oracle;
 pub mod report;
 pub mod scenarios;
+pub mod stress;
 pub mod swarm;
 pub mod trace;
 pub mod world;

@@ -33,6 +33,12 @@ const COMMANDS: &[Command] = &[
         commands::meta,
     ),
     (
+        "stress",
+        "CLIENTS SECONDS [--url URL] [--publish HOST:PORT] [--token T] [--rate N] [--payload BYTES] [--stall N]",
+        "the same load against a real server, on real sockets",
+        commands::stress,
+    ),
+    (
         "swarm",
         "--seeds N [--from S] [--keep-going] | --seed S",
         "the bare machines under drawn faults",

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::report::{Report, html};
 use crate::scenarios::{self, Scale, Scenario};
+use crate::stress;
 use crate::trace::Trace;
 use options::Options;
 
@@ -111,6 +112,50 @@ impl std::fmt::Display for Totals {
             self.failed.len()
         )
     }
+}
+
+/// `odin-sim stress`: the load of the scenarios against a real server.
+///
+/// # Errors
+/// Options that are none, a server that cannot be reached, or a broken promise.
+pub fn stress(words: &[String]) -> Result<(), String> {
+    let valued = ["url", "publish", "token", "rate", "payload", "stall"];
+    let options = Options::read(words, &valued, &[])?;
+    let [clients, seconds] = options.words() else {
+        return Err("stress needs two numbers: clients and seconds".into());
+    };
+    let number = |text: &str| {
+        text.parse::<u64>()
+            .map_err(|_| format!("{text} is no number"))
+    };
+    let bounded = |number: u64, most: usize| {
+        let small = usize::try_from(number)
+            .ok()
+            .filter(|number| *number <= most);
+        small.ok_or_else(|| format!("{number} is more than {most}"))
+    };
+    let url = options.value("url").unwrap_or("ws://127.0.0.1:3004/ws");
+    let authority = url
+        .strip_prefix("ws://")
+        .and_then(|rest| rest.split('/').next());
+    let authority = authority.ok_or("--url is ws://host:port/path")?;
+    let clients = bounded(number(clients)?, stress::CLIENTS_MAX)?;
+    let summary = stress::run(stress::Options {
+        url: url.into(),
+        publish: options.value("publish").unwrap_or(authority).into(),
+        token: options.value("token").map(str::to_owned),
+        clients,
+        stalled: bounded(options.number("stall", 0)?, clients)?,
+        duration: Duration::from_secs(number(seconds)?),
+        rate: options.number("rate", 100)?,
+        payload: bounded(options.number("payload", 100)?, 60_000)?,
+    });
+    let summary = summary.map_err(|error| format!("{url}: {error}"))?;
+    println!("{summary}");
+    if summary.failures.is_empty() {
+        return Ok(());
+    }
+    Err("a promise was broken".into())
 }
 
 /// `odin-sim meta`: runs a seed in two processes of this program and compares their traces.

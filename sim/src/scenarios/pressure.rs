@@ -45,9 +45,7 @@ pub(super) const FLOODING_CLIENTS: Scenario = Scenario {
         d.set("message-burst", 20);
         let drops = d.dice.range(20, 100);
         d.set("message-drops-max", drops);
-        d.plan
-            .demands
-            .extend([Demand::Closed(4029), Demand::Closed(1003)]);
+        d.plan.demands.push(Demand::Closed(4029));
         d.plan.demands.push(Demand::DelayMs(250));
     },
 };

@@ -72,6 +72,7 @@ impl World {
         {
             let mut broker = self.broker.borrow_mut();
             broker.drop_permille = 0;
+            broker.limit(self.plan.limits.messages);
             broker.load = self.plan.load;
         }
         *self.load.lock().unwrap_or_else(PoisonError::into_inner) = calm();

@@ -93,7 +93,7 @@ impl World {
             .min_message_latency(Duration::from_millis(plan.latency_ms.0))
             .max_message_latency(Duration::from_millis(plan.latency_ms.1))
             .tcp_capacity(SEGMENTS_MAX)
-            .rng_seed(dice.next())
+            .rng_seed(dice.bits())
             .build();
         let network = Network::default();
         let oracle = Rc::new(RefCell::new(Oracle::new(Laws::default())));
@@ -118,7 +118,7 @@ impl World {
             drains.push(drain.clone());
             let recipe = Recipe {
                 index,
-                seed: dice.next(),
+                seed: dice.bits(),
                 shards: plan.shards,
                 connections_max: plan.connections_max,
                 settings: settings.clone(),

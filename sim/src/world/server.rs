@@ -80,12 +80,12 @@ impl Recipe {
             spawn: LocalTasks,
             sample: move |_| *load.lock().unwrap_or_else(PoisonError::into_inner),
             clock: Clock::start(),
-            feed: Feed::new(config, source, PREFIX, dice.next()),
+            feed: Feed::new(config, source, PREFIX, dice.bits()),
             upstream: SimUpstream::new(self.network.clone(), dice.split()),
             publisher,
             connections_max: self.connections_max,
             shards: self.shards,
-            seed: dice.next(),
+            seed: dice.bits(),
             started_unix_ms: EPOCH_SECS * 1000 + now_ms,
         };
         let mut drains = self.drains.ear();
