@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod marks;
+pub mod mutants;
 pub mod oracle;
 pub mod swarm;

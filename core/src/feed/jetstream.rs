@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::{Command, DeliverPolicy, Delivered, StreamInfo};
+use crate::mutant::{self, Mutant};
 use crate::reason::ResetReason;
 use crate::time::Instant;
 
@@ -182,6 +183,9 @@ impl Follower {
         }
         match self.phase {
             Phase::Down => {}
+            Phase::Following if mutant::is(Mutant::SilenceNotNoticed) => {
+                self.deadline = Some(now + self.silence);
+            }
             Phase::Waiting | Phase::Following => self.read_info(now, steps),
             Phase::Reading | Phase::Opening | Phase::Confirming { .. } => self.failed(now),
         }
@@ -197,7 +201,8 @@ impl Follower {
             return;
         }
         self.deadline = Some(now + self.silence);
-        if d.consumer_seq != self.consumer_seq.saturating_add(1) {
+        let follows = d.consumer_seq == self.consumer_seq.saturating_add(1);
+        if !follows && !mutant::is(Mutant::ConsumerGapNotNoticed) {
             return self.read_info(now, steps);
         }
         self.consumer_seq = d.consumer_seq;
@@ -206,7 +211,7 @@ impl Follower {
             time: d.time,
         };
         if let Some(overlap) = self.overlap.take() {
-            if this == overlap {
+            if this == overlap || mutant::is(Mutant::OverlapNotChecked) && this.seq == overlap.seq {
                 self.failures = 0;
                 return;
             }
@@ -259,7 +264,9 @@ impl Follower {
     fn open(&mut self, now: Instant, info: StreamInfo, steps: &mut Vec<Step>) {
         match self.created {
             None => self.begin(info.created, ResetReason::SourceReady, steps),
-            Some(created) if created != info.created => {
+            Some(created)
+                if created != info.created && !mutant::is(Mutant::RecreationNotNoticed) =>
+            {
                 self.rollbacks = 0;
                 self.begin(info.created, ResetReason::StreamRecreated, steps);
             }
@@ -268,7 +275,12 @@ impl Follower {
                 self.begin(created, ResetReason::StreamRolledBack, steps);
             }
             // The snapshot was interrupted: what it would have told of is not known any more.
-            Some(created) if !self.complete => self.begin(created, self.began, steps),
+            Some(created) if !self.complete => {
+                // A number line that is this server's own cannot tell whether the stream went back
+                // once more meanwhile, so what was published of it gets no continuation.
+                self.rollbacks += u64::from(self.published && self.rollbacks > 0);
+                self.begin(created, self.began, steps);
+            }
             Some(_) => self.skip_discarded(&info, steps),
         }
         let policy = if self.complete {
@@ -307,7 +319,7 @@ impl Follower {
             // What was stored between the first reading and the opening may have replaced values of
             // the snapshot, so the snapshot ends where the stream ended after the opening.
             self.snapshot_to = info.last_seq;
-            if pending == 0 {
+            if pending == 0 || mutant::is(Mutant::ReadyBeforeSnapshot) {
                 self.finish_snapshot(steps);
             }
         }
@@ -316,7 +328,13 @@ impl Follower {
 
     /// Announces what the limits of the stream or a purge took before it was read.
     fn skip_discarded(&mut self, info: &StreamInfo, steps: &mut Vec<Step>) {
-        if info.first_seq > self.have.saturating_add(1) {
+        if mutant::is(Mutant::DiscardedOffByOne) && info.first_seq > self.have.saturating_add(1) {
+            steps.push(Step::Discarded {
+                from: self.have + 1,
+                to: info.first_seq,
+            });
+            self.have = info.first_seq;
+        } else if info.first_seq > self.have.saturating_add(1) {
             steps.push(Step::Discarded {
                 from: self.have + 1,
                 to: info.first_seq - 1,
