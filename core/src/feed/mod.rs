@@ -24,6 +24,7 @@ use alloc::vec::Vec;
 use crate::config::FeedConfig;
 use crate::event::{Event, Kind, Lost, Publication, Reset, SourceReady};
 use crate::id::Order;
+use crate::mutant::{self, Mutant};
 use crate::reason::{LostReason, ResetReason};
 use crate::stats::FeedStats;
 use crate::time::Instant;
@@ -273,6 +274,11 @@ impl Feed {
             };
             (kind, wire::message(&name, seq, prev, ts, message.payload))
         };
+        if mutant::is(Mutant::TooLargeSilent)
+            && let Kind::Lost(reason) = kind
+        {
+            return Outcome::Refused(reason);
+        }
         let outcome = match kind {
             Kind::Lost(reason) => Outcome::Refused(reason),
             Kind::Message | Kind::Snapshot => Outcome::Published(seq),

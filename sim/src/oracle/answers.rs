@@ -37,6 +37,7 @@ impl Client {
             to: request.data.to.unwrap_or(u64::MAX),
             last: 0,
             count: 0,
+            crossed: false,
             void: false,
             came: Default::default(),
         });
@@ -66,7 +67,7 @@ impl Client {
             }
         }
         if !self.subs.is_empty() && m.epoch.is_some() && m.epoch != self.epoch {
-            return fault("another epoch, and no reset");
+            self.awaits_reset = true;
         }
         if self.epoch != m.epoch && m.epoch.is_some() {
             self.chains.clear();
@@ -103,7 +104,7 @@ impl Client {
             if owed_lost && position != wish.map(|(_, at)| at.seq()) {
                 return fault(format!("{name}: it continues at its own position"));
             }
-            let snapshot = asked.snapshot && !(recovered && !latest) && !owed_lost;
+            let snapshot = asked.snapshot && !owed_lost && (latest || !recovered);
             if let (Some(epoch), Some(position), None) = (&m.epoch, position, wish)
                 && !is_pattern(name)
                 && position > 0

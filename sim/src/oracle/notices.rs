@@ -100,9 +100,12 @@ impl Client {
             return fault("a reset, and nothing is subscribed");
         }
         self.epoch = Some(epoch.clone());
+        self.awaits_reset = false;
         self.chains.clear();
         for replay in &mut self.replays {
-            replay.void = true;
+            replay.crossed = true;
+            // One of which nothing came may have begun after the reset, which was on its way.
+            replay.void = replay.count > 0;
         }
         for sub in self.subs.values_mut() {
             (sub.base, sub.last) = (Some(0), Some(0));
