@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 
 use super::subscription::{SubIx, Topic};
 use super::{Shard, Source};
-use crate::event::{Event, Kind, Lost, Publication, Reset, SourceReady};
+use crate::event::{Event, Lost, Publication, Reset, SourceReady};
 use crate::time::Instant;
 
 /// Notices that are kept. A connection that has not passed one when it goes is closed as too slow.
@@ -34,9 +34,6 @@ impl Shard {
             let pattern = self.catalog.channel(ix).patterns[at];
             self.wake(Topic::Pattern(pattern));
         }
-        if let Kind::Lost(reason) = publication.kind {
-            self.stats.lost[reason as usize] += 1;
-        }
     }
 
     fn lost(&mut self, lost: Arc<Lost>) {
@@ -46,8 +43,6 @@ impl Shard {
         self.source.proven_from = self.source.proven_from.max(head);
         self.source.lost_to = head;
         self.store.skip(lost.order, head);
-        self.stats.lost[lost.reason as usize] +=
-            lost.to.map_or(1, |to| to.saturating_sub(lost.from) + 1);
         self.notices.push_back(lost);
         self.notices_total += 1;
         if self.notices.len() > NOTICES_MAX {
