@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 
 use super::subscription::{SubIx, Topic};
 use super::{Shard, Source};
-use crate::event::{Event, Kind, Lost, Publication, Reset, SourceReady};
+use crate::event::{Event, Lost, Publication, Reset, SourceReady};
 use crate::mutant::{self, Mutant};
 use crate::time::Instant;
 
@@ -42,9 +42,6 @@ impl Shard {
             let pattern = self.catalog.channel(ix).patterns[at];
             self.wake(Topic::Pattern(pattern));
         }
-        if let Kind::Lost(reason) = publication.kind {
-            self.stats.lost[reason as usize] += 1;
-        }
     }
 
     fn lost(&mut self, lost: Arc<Lost>) {
@@ -56,8 +53,6 @@ impl Shard {
         }
         self.source.lost_to = head;
         self.store.skip(lost.order, head);
-        self.stats.lost[lost.reason as usize] +=
-            lost.to.map_or(1, |to| to.saturating_sub(lost.from) + 1);
         self.notices.push_back(lost);
         self.notices_total += 1;
         if self.notices.len() > NOTICES_MAX {

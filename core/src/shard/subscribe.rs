@@ -398,7 +398,11 @@ impl Shard {
     }
 }
 
-/// Whether a position means nothing on this number line.
+/// Whether a position means nothing on this number line: it is of another one, or after the end of one
+/// that only this server extends, where waiting for it would hide what comes until then.
 fn is_void(outcome: Result<(), UnrecoveredReason>) -> bool {
-    outcome == Err(UnrecoveredReason::EpochChanged)
+    matches!(
+        outcome,
+        Err(UnrecoveredReason::EpochChanged | UnrecoveredReason::AheadOfLog)
+    )
 }
