@@ -99,7 +99,9 @@ impl World {
     pub(super) fn flush(&mut self, at: usize, unit: usize) -> Check {
         for turn in 0.. {
             if turn > 20_000 {
-                return Err(Failure("who has written all is ready again and again".into()));
+                return Err(Failure(
+                    "who has written all is ready again and again".into(),
+                ));
             }
             while let Some(Output::Close { conn, reason }) =
                 self.servers[at].units[unit].shard.poll_output()
