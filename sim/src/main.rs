@@ -46,7 +46,7 @@ const COMMANDS: &[Command] = &[
     ),
     (
         "mutants",
-        "",
+        "[NAME]",
         "every planted bug, and the seeds needed to find it",
         mutants,
     ),
@@ -126,12 +126,16 @@ fn swarm(words: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-fn mutants(_: &[String]) -> Result<(), String> {
+fn mutants(words: &[String]) -> Result<(), String> {
     use odin_core::mutant::Mutant;
     use odin_sim::mutants::{SEEDS_MAX, hunt};
     println!("| planted bug | seeds | how it shows |\n|---|---|---|");
     let mut missed = 0;
-    for mutant in Mutant::ALL.iter().copied() {
+    let wanted = |mutant: &Mutant| match words.first() {
+        Some(name) => format!("{mutant:?}") == *name,
+        None => true,
+    };
+    for mutant in Mutant::ALL.iter().copied().filter(wanted) {
         let outcome = hunt(mutant, SEEDS_MAX);
         let seeds = outcome
             .seeds

@@ -35,6 +35,8 @@ pub(super) struct Sub {
     /// The highest seq that came, or was named as lost.
     pub(super) last: Option<u64>,
     pub(super) lost: Vec<(u64, u64)>,
+    /// The highest seq that came as a message.
+    pub(super) came: u64,
     pub(super) latest: bool,
     pub(super) continues: bool,
     /// The newest value of each channel is promised, whatever its seq.

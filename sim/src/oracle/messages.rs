@@ -47,6 +47,7 @@ impl Client {
         self.chains.insert(channel.clone(), seq);
         if let Some(sub) = self.subs.get_mut(&name) {
             sub.last = Some(seq);
+            sub.came = seq;
             sub.seen.insert(channel.clone());
         }
         Ok(Seen::Message)

@@ -41,12 +41,15 @@ impl World {
         while !held && let Some(event) = self.servers[at].units[unit].events.pop_front() {
             self.mark_event(at, unit, &event)?;
             let resets = matches!(event, Event::Reset(_));
-            self.handle(at, unit, Input::Event(event))?;
+            self.inputs += 1;
+            let shard = &mut self.servers[at].units[unit].shard;
+            shard.handle(self.now, Input::Event(event));
             if resets && self.verify(at, unit)?.replays_valid > 0 {
                 return Err(Failure(
                     "a replay goes on in a number line that ended".into(),
                 ));
             }
+            self.flush(at, unit)?;
             moved = true;
         }
         let waits = !self.servers[at].units[unit].events.is_empty();
