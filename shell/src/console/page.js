@@ -10,9 +10,10 @@ const make = (tag, properties, ...children) => {
   return element;
 };
 const whole = (n) => Math.round(n).toLocaleString('en');
+const some = (n, what) => `${whole(n)} ${what}${n === 1 ? '' : 's'}`;
 const short = (n) => n.toLocaleString('en', { notation: 'compact', maximumFractionDigits: n < 10 ? 1 : 0 });
 const bytes = (n) => short(n) + 'B';
-const time = (ms) => (ms >= 1000 ? (ms / 1000).toFixed(1) + ' s' : ms.toFixed(ms < 10 ? 2 : 0) + ' ms');
+const time = (ms) => (ms === 0 ? '0 ms' : ms >= 1000 ? (ms / 1000).toFixed(1) + ' s' : ms.toFixed(ms < 10 ? 2 : 0) + ' ms');
 const span = (ms) => {
   const s = Math.floor(ms / 1000);
   const [d, h, m] = [Math.floor(s / 86400), Math.floor(s / 3600) % 24, Math.floor(s / 60) % 60];
@@ -35,11 +36,11 @@ function quantile(bounds, counts, share) {
 
 const CHARTS = [
   { name: 'Connections', show: whole, of: (s) => [s.connections], extra: (s) => (s.connections_max ? `of ${whole(s.connections_max)}` : '') },
-  { name: 'Messages out per second', show: short, of: (s, r) => [r('sent')], extra: (s) => `${whole(s.subscriptions)} subscriptions` },
-  { name: 'Messages in per second', show: short, of: (s, r) => [r('source_received')], extra: (s) => `${whole(s.channels)} channels` },
+  { name: 'Messages out per second', show: short, of: (s, r) => [r('sent')], extra: (s) => some(s.subscriptions, 'subscription') },
+  { name: 'Messages in per second', show: short, of: (s, r) => [r('source_received')], extra: (s) => some(s.channels, 'channel') },
   { name: 'Bytes out per second', show: bytes, of: (s, r) => [r('bytes_sent')], extra: (s) => `log ${bytes(s.log_bytes)}` },
   { name: 'Delivery time', show: time, of: (s, r, d) => [0.5, 0.99].map((q) => d && quantile(s.delivery.bounds_ms, d, q)), keys: ['half', '99 %'] },
-  { name: 'Worst lag', show: time, of: (s) => [s.lag.ms], extra: (s) => `${whole(s.lag.messages)} messages` },
+  { name: 'Worst lag', show: time, of: (s) => [s.lag.ms], extra: (s) => some(s.lag.messages, 'message') },
 ].map((chart) => {
   const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
   svg.setAttribute('viewBox', `0 0 ${POINTS - 1} 40`);
@@ -101,7 +102,7 @@ function show(s) {
   $('uptime').textContent = `version ${s.version}, up ${span(s.uptime_ms)}`;
   problems([...errors.map((text) => ['bad', text]), ...warnings.map((text) => ['warn', text])]);
   const t = s.totals;
-  $('totals').textContent = `Since the start: ${whole(t.opened)} connections, ${whole(t.refused)} refused, ${whole(t.slow)} closed as too slow, `
+  $('totals').textContent = `Since the start: ${some(t.opened, 'connection')}, ${whole(t.refused)} refused, ${whole(t.slow)} closed as too slow, `
     + `${whole(t.recovered)} positions resumed, ${whole(t.unrecovered)} not, ${whole(t.lost)} messages announced as lost.`;
   const rows = s.worst.map((w, i) => [i + 1, time(w.ms), whole(w.messages), w.subscriptions, w.blocked ? 'full' : 'open']);
   const cells = (row) => make('tr', {}, ...row.map((textContent) => make('td', { textContent })));
@@ -161,7 +162,7 @@ function drawLog() {
   while (list.childElementCount > ROWS) list.firstChild.remove();
   if (follow) list.scrollTop = list.scrollHeight;
   const c = counts;
-  $('counts').textContent = `${whole(c.messages)} messages, ${c.resumed} resumed, ${c.lost} lost, ${c.gaps} gaps`;
+  $('counts').textContent = `${some(c.messages, 'message')}, ${c.resumed} resumed, ${c.lost} lost, ${some(c.gaps, 'gap')}`;
 }
 
 function listSubscriptions() {
