@@ -39,7 +39,7 @@ const CHARTS = [
   { name: 'Messages out per second', show: short, of: (s, r) => [r('sent')], extra: (s) => some(s.subscriptions, 'subscription') },
   { name: 'Messages in per second', show: short, of: (s, r) => [r('source_received')], extra: (s) => some(s.channels, 'channel') },
   { name: 'Bytes out per second', show: bytes, of: (s, r) => [r('bytes_sent')], extra: (s) => `log ${bytes(s.log_bytes)}` },
-  { name: 'Delivery time', show: time, of: (s, r, d) => [0.5, 0.99].map((q) => d && quantile(s.delivery.bounds_ms, d, q)), keys: ['half', '99 %'] },
+  { name: 'Delivery time', show: time, of: (s, r, d) => [0.5, 0.99].map((q) => d && quantile(s.delivery.bounds_ms, d, q)), keys: ['50 %', '99 %'] },
   { name: 'Worst lag', show: time, of: (s) => [s.lag.ms], extra: (s) => some(s.lag.messages, 'message') },
 ].map((chart) => {
   const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
@@ -53,7 +53,7 @@ const CHARTS = [
   });
   const [value, note, top] = [make('strong', { textContent: '–' }), make('span', { className: 'quiet' }), make('span')];
   const keys = (chart.keys ?? []).map((text, i) => make('span', { className: i ? 'key second' : 'key', textContent: text }));
-  $('charts').append(make('figure', {}, make('figcaption', {}, make('span', {}, chart.name, ...keys), top), value, note, svg));
+  $('charts').append(make('figure', {}, make('figcaption', {}, make('span', {}, chart.name, ...keys), top), make('div', {}, value, note), svg));
   return { ...chart, svg, paths, value, note, top, history: [] };
 });
 
@@ -62,21 +62,23 @@ function draw(chart, values) {
   if (chart.history.length > POINTS) chart.history.shift();
   const max = Math.max(...chart.history.flat(), 0);
   const x = (i) => i + POINTS - chart.history.length;
-  const line = (nth) => {
-    let [text, pen] = ['', 'M'];
+  // A gap of unknown values parts the line, and the area below it.
+  const line = (nth, area) => {
+    const parts = [];
+    let open = false;
     chart.history.forEach((point, i) => {
       const y = point[nth];
-      if (y == null) pen = 'M';
-      else [text, pen] = [`${text}${pen}${x(i)} ${(39 - (y / (max || 1)) * 37).toFixed(1)}`, 'L'];
+      const known = y != null;
+      if (known && !open) parts.push([]);
+      if (known) parts.at(-1).push(`${x(i)} ${(39 - (y / (max || 1)) * 37).toFixed(1)}`);
+      open = known;
     });
-    return text;
+    const down = (part) => (area ? `L${part.at(-1).split(' ')[0]} 40L${part[0].split(' ')[0]} 40Z` : '');
+    return parts.map((part) => `M${part.join('L')}${down(part)}`).join('');
   };
-  const first = line(0);
-  chart.paths[1].setAttribute('d', first);
+  chart.paths[0].setAttribute('d', chart.keys ? '' : line(0, true));
+  chart.paths[1].setAttribute('d', line(0));
   chart.paths[2].setAttribute('d', line(1));
-  // An area has a bottom only where there is no gap.
-  const solid = !chart.keys && chart.history.every((point) => point[0] != null);
-  chart.paths[0].setAttribute('d', solid ? `${first}L${POINTS - 1} 40L${x(0)} 40Z` : '');
   const known = values.filter((v) => v != null);
   chart.value.textContent = known.length ? known.map(chart.show).join(' / ') : '–';
   chart.top.textContent = max ? `max ${chart.show(max)}` : '';
