@@ -6,7 +6,7 @@
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
-setup: ## install what the tests need: nats-server, promtool, cargo-nextest
+setup: ## install what the tests need: nats-server, promtool, chromium, node, cargo-nextest
 	@.ci/setup
 
 test: setup ## check the formatting, the lints, the tests and the documentation

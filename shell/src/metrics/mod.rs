@@ -7,9 +7,10 @@
 
 mod families;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use odin_core::stats::{FeedStats, GateStats, Lag, Stats};
+use odin_core::stats::{Behind, FeedStats, GateStats, Lag, Stats};
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
@@ -18,13 +19,24 @@ use prometheus::{Registry, TextEncoder};
 /// The `Content-Type` of [`Exporter::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
+/// A client that is behind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Client {
+    /// What the core says of it.
+    pub behind: Behind,
+    /// Its address, if its socket still has one.
+    pub peer: Option<SocketAddr>,
+}
+
 /// What one shard answered.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ShardSnapshot {
     /// Its counters.
     pub stats: Stats,
     /// How far its cursors are behind.
     pub lag: Lag,
+    /// The clients that are furthest behind, worst first. They are no metrics.
+    pub worst: Vec<Client>,
     /// It did not answer in time: the rest is its last answer.
     pub stale: bool,
 }
