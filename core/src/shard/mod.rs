@@ -26,6 +26,8 @@ mod slab;
 mod subscribe;
 mod subscription;
 mod transmit;
+#[cfg(feature = "verify")]
+mod verify;
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::sync::Arc;
@@ -40,6 +42,8 @@ use self::session::{Purpose, Session, State};
 use self::slab::Slab;
 use self::subscription::{SubIx, Subscription, Topic};
 use self::transmit::Taken;
+#[cfg(feature = "verify")]
+pub use self::verify::Census;
 use crate::config::Config;
 use crate::event::Lost;
 use crate::id::{ConnId, Order};
