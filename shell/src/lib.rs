@@ -14,3 +14,4 @@ pub mod overview;
 pub mod server;
 pub mod settings;
 pub mod source;
+pub mod top;

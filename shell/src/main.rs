@@ -1,4 +1,5 @@
-//! The `odin-ws` binary: settings, signals and exit codes around [`odin_shell::server`].
+//! The `odin-ws` binary: settings, signals and exit codes around [`odin_shell::server`], and the commands
+//! beside it.
 #![forbid(unsafe_code)]
 
 use std::io::Write;
@@ -7,9 +8,13 @@ use std::process::ExitCode;
 use odin_shell::drain::Signals;
 use odin_shell::server::{self, RunningServer};
 use odin_shell::settings::{Loaded, Settings, exit};
-use odin_shell::{listener, logging};
+use odin_shell::{listener, logging, top};
 
 fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|command| command == "top") {
+        return ExitCode::from(top::run(args));
+    }
     let settings = match Settings::load(std::env::args_os(), std::env::vars_os()) {
         Ok(Loaded::Run(settings)) => *settings,
         Ok(Loaded::Print(text)) => {
