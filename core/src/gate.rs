@@ -15,6 +15,7 @@ use core::time::Duration;
 use crate::config::GateConfig;
 use crate::limiter::{Rate, TokenBucket};
 use crate::load::{Load, Sample};
+use crate::mutant::{self, Mutant};
 use crate::reason::Refusal;
 use crate::stats::GateStats;
 use crate::time::Instant;
@@ -121,7 +122,8 @@ impl Gate {
         }
         if let Some(known) = peer.and_then(|address| self.peers.get(&address).copied()) {
             let max = self.config.ip_max_connections;
-            if max != 0 && known.connections >= max {
+            let over = u32::from(mutant::is(Mutant::AddressOffByOne));
+            if max != 0 && known.connections >= max + over {
                 return Err(self.refuse(Refusal::IpCapacity, RETRY_STANDING, STANDING_SPREAD));
             }
             let wait = known.bucket.wait(now, &ip_rate(&self.config));
@@ -189,7 +191,9 @@ impl Gate {
         let max = u64::from(self.config.connections_max);
         if self.draining {
             Some(Refusal::Draining)
-        } else if max != 0 && self.connections >= max {
+        } else if max != 0
+            && self.connections >= max + u64::from(mutant::is(Mutant::CapacityOffByOne))
+        {
             Some(Refusal::Capacity)
         } else {
             self.load.refusal()
@@ -291,6 +295,10 @@ impl Gate {
 
     fn refuse(&mut self, reason: Refusal, after: Duration, spread: Duration) -> Refused {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let spread = match mutant::is(Mutant::RetryNotSpread) {
+            true => Duration::ZERO,
+            false => spread,
+        };
         refused(reason, after, spread, mix(self.random))
     }
 }

@@ -1,5 +1,6 @@
 //! Plain counters, kept by each machine and read by the shell at scrape. Durations are nanoseconds.
 
+use crate::id::ConnId;
 use crate::reason::{CloseReason, LostReason, Refusal, UnrecoveredReason};
 
 /// The upper bounds of the buckets of [`Histogram`], in nanoseconds: 50 us to 30 s.
@@ -92,7 +93,8 @@ pub struct Stats {
     pub delivery: Histogram,
     /// How resumes ended.
     pub resumes: Resumes,
-    /// Messages announced as lost to a client, by [`LostReason`]; one each where the count is unknown.
+    /// Messages announced as lost to one subscription, by [`LostReason`]; what is lost upstream is
+    /// counted by the Feed, once for all shards.
     pub lost: [u64; LostReason::COUNT],
     /// Messages passed over in latest mode.
     pub conflated: u64,
@@ -121,6 +123,29 @@ pub struct Lag {
     pub nanos_max: u64,
     /// All subscriptions that are behind, by the age of their next message.
     pub histogram: Histogram,
+}
+
+/// A connection that is behind, as of one measurement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Behind {
+    /// The connection.
+    pub conn: ConnId,
+    /// Its worst subscription, in messages.
+    pub messages: u64,
+    /// Its worst subscription, in nanoseconds since the next message was received.
+    pub nanos: u64,
+    /// How many of its subscriptions are behind.
+    pub subscriptions: u32,
+    /// Its socket is full.
+    pub blocked: bool,
+}
+
+impl Behind {
+    /// What connections are compared by: time, then messages.
+    #[must_use]
+    pub const fn lag(&self) -> (u64, u64) {
+        (self.nanos, self.messages)
+    }
 }
 
 /// What the Feed counted since it began.

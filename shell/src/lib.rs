@@ -11,6 +11,8 @@ mod http;
 pub mod listener;
 pub mod logging;
 pub mod metrics;
+pub mod overview;
 pub mod server;
 pub mod settings;
 pub mod source;
+pub mod top;

@@ -24,6 +24,7 @@ use alloc::vec::Vec;
 use crate::config::FeedConfig;
 use crate::event::{Event, Kind, Lost, Publication, Reset, SourceReady};
 use crate::id::Order;
+use crate::mutant::{self, Mutant};
 use crate::reason::{LostReason, ResetReason};
 use crate::stats::FeedStats;
 use crate::time::Instant;
@@ -49,6 +50,8 @@ pub struct Feed {
     order: Order,
     connected: bool,
     ready: bool,
+    /// The snapshot of this number line had a value that is of no channel here.
+    left_out: bool,
     stats: FeedStats,
     steps: Vec<Step>,
     outputs: VecDeque<Output>,
@@ -83,6 +86,7 @@ impl Feed {
             order: Order(0),
             connected: false,
             ready: false,
+            left_out: false,
             stats: FeedStats::default(),
             steps: Vec::new(),
             outputs: VecDeque::new(),
@@ -270,6 +274,11 @@ impl Feed {
             };
             (kind, wire::message(&name, seq, prev, ts, message.payload))
         };
+        if mutant::is(Mutant::TooLargeSilent)
+            && let Kind::Lost(reason) = kind
+        {
+            return Outcome::Refused(reason);
+        }
         let outcome = match kind {
             Kind::Lost(reason) => Outcome::Refused(reason),
             Kind::Message | Kind::Snapshot => Outcome::Published(seq),
@@ -296,6 +305,7 @@ impl Feed {
     fn refuse(&mut self, now: Instant, seq: u64, historic: bool, reason: LostReason) {
         if historic || matches!(self.upstream, Upstream::Embedded) {
             self.stats.lost[reason as usize] += 1;
+            self.left_out |= historic;
             return;
         }
         self.line.advance(seq);
@@ -328,6 +338,7 @@ impl Feed {
 
     fn begin(&mut self, now: Instant, epoch: Arc<str>, announce: Option<ResetReason>) {
         self.line.restart();
+        self.left_out = false;
         self.epoch = Some(Arc::clone(&epoch));
         let Some(reason) = announce else { return };
         self.stats.resets += 1;
@@ -350,6 +361,8 @@ impl Feed {
         };
         self.ready = true;
         self.line.advance(head);
+        // What the snapshot left out may be what a position is before: it proves nothing.
+        let observed_from = if self.left_out { head } else { observed_from };
         let reset_frame = wire::reset(&epoch, ResetReason::SourceReady);
         self.tell(Event::SourceReady(Arc::new(SourceReady {
             epoch,

@@ -15,6 +15,7 @@ use super::log::{Log, PATTERN_PLACES_MAX};
 use super::slab::Slab;
 use crate::event::{Kind, Publication};
 use crate::id::{ChannelId, Order};
+use crate::mutant::{self, Mutant};
 use crate::name;
 use crate::time::Instant;
 
@@ -278,7 +279,10 @@ impl Catalog {
         let ix = PatternIx(self.patterns.insert(Pattern {
             text: text.clone(),
             log: Log::default(),
-            complete_from: head,
+            complete_from: match mutant::is(Mutant::PatternLogOffByOne) {
+                true => Order(head.0 - 1),
+                false => head,
+            },
             subscribers: 0,
             idle_until: None,
         }));
@@ -387,5 +391,35 @@ impl Catalog {
                 .patterns
                 .retain(|other| *other != ix);
         }
+    }
+}
+
+#[cfg(feature = "verify")]
+impl Catalog {
+    pub(crate) fn channels(&self) -> impl Iterator<Item = (ChannelIx, &Channel)> {
+        let channels = self.channels.iter();
+        channels.map(|(index, channel)| (ChannelIx(index), channel))
+    }
+
+    /// How many subscribers each channel and pattern says it has.
+    #[allow(clippy::type_complexity, reason = "two lists of the same form")]
+    pub(crate) fn subscriber_counts(&self) -> (Vec<(ChannelIx, i64)>, Vec<(PatternIx, i64)>) {
+        let channels = self.channels.iter();
+        let patterns = self.patterns.iter();
+        (
+            channels
+                .map(|(index, channel)| (ChannelIx(index), i64::from(channel.subscribers)))
+                .collect(),
+            patterns
+                .map(|(index, pattern)| (PatternIx(index), i64::from(pattern.subscribers)))
+                .collect(),
+        )
+    }
+
+    /// Subscriptions in the lists of those that wait.
+    pub(crate) fn waiting_count(&self) -> usize {
+        let channels = self.channels.iter().map(|(_, c)| c.log.waiting.len());
+        let patterns = self.patterns.iter().map(|(_, p)| p.log.waiting.len());
+        channels.chain(patterns).sum()
     }
 }

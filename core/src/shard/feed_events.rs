@@ -9,19 +9,26 @@ use alloc::sync::Arc;
 use super::subscription::{SubIx, Topic};
 use super::{Shard, Source};
 use crate::event::{Event, Kind, Lost, Publication, Reset, SourceReady};
-use crate::time::Instant;
+use crate::mutant::{self, Mutant};
 
 /// Notices that are kept. A connection that has not passed one when it goes is closed as too slow.
 const NOTICES_MAX: usize = 64;
 
 impl Shard {
-    pub(super) fn event(&mut self, now: Instant, event: Event) {
+    pub(super) fn event(&mut self, event: Event) {
         match event {
             Event::Published(publication) => self.published(&publication),
             Event::Lost(lost) => self.lost(lost),
             Event::Reset(reset) => self.reset(&reset),
-            Event::Evict { floor } => self.store.evict(&mut self.catalog, floor),
-            Event::SourceReady(ready) => self.source_ready(now, &ready),
+            Event::Evict { floor } => {
+                if mutant::is(Mutant::PartialLostOnEviction) {
+                    for index in self.living() {
+                        self.at(index).front = None;
+                    }
+                }
+                self.store.evict(&mut self.catalog, floor);
+            }
+            Event::SourceReady(ready) => self.source_ready(&ready),
         }
     }
 
@@ -29,13 +36,15 @@ impl Shard {
         let ix = self.catalog.channel_of(publication);
         self.source.head_seq = self.source.head_seq.max(publication.seq);
         self.store.append(&mut self.catalog, ix, publication);
+        if !self.source.ready && publication.kind != Kind::Snapshot {
+            // The channel moved while the snapshot was taken, and the upstream may have superseded
+            // what was between: its first value proves nothing any more.
+            self.catalog.channel_mut(ix).first_seen = 0;
+        }
         self.wake(Topic::Channel(ix));
         for at in 0..self.catalog.channel(ix).patterns.len() {
             let pattern = self.catalog.channel(ix).patterns[at];
             self.wake(Topic::Pattern(pattern));
-        }
-        if let Kind::Lost(reason) = publication.kind {
-            self.stats.lost[reason as usize] += 1;
         }
     }
 
@@ -43,11 +52,11 @@ impl Shard {
         let head = lost.to.unwrap_or(lost.from);
         self.source.head_seq = self.source.head_seq.max(head);
         // Whoever resumes from before the hole must hear of it, and is told so by `unrecovered`.
-        self.source.proven_from = self.source.proven_from.max(head);
+        if !mutant::is(Mutant::HoleNotRemembered) {
+            self.source.proven_from = self.source.proven_from.max(head);
+        }
         self.source.lost_to = head;
         self.store.skip(lost.order, head);
-        self.stats.lost[lost.reason as usize] +=
-            lost.to.map_or(1, |to| to.saturating_sub(lost.from) + 1);
         self.notices.push_back(lost);
         self.notices_total += 1;
         if self.notices.len() > NOTICES_MAX {
@@ -103,7 +112,7 @@ impl Shard {
         }
     }
 
-    fn source_ready(&mut self, now: Instant, ready: &SourceReady) {
+    fn source_ready(&mut self, ready: &SourceReady) {
         self.source.ready = true;
         self.source.epoch = Some(ready.epoch.clone());
         self.source.durable = ready.durable;
@@ -125,7 +134,7 @@ impl Shard {
                 }
             }
             if let Some((_, id, subscribe)) = held {
-                self.subscribe(now, index, id.as_ref(), &subscribe);
+                self.subscribe(index, id.as_ref(), &subscribe);
             }
             self.at(index).tidy();
         }

@@ -12,6 +12,7 @@ use super::catalog::{Catalog, ChannelIx};
 use super::subscription::SubIx;
 use crate::event::{Kind, Publication};
 use crate::id::Order;
+use crate::mutant::{self, Mutant};
 
 /// How many places a pattern's log holds. A cursor before its start reads the arena instead, so this
 /// is a bound on an index and not on what can be delivered.
@@ -51,6 +52,10 @@ impl Log {
     }
 
     fn note_dropped(&mut self, order: Order, seq: u64) {
+        let order = match mutant::is(Mutant::LogEdgeOffByOne) {
+            true => Order(order.0 - 1),
+            false => order,
+        };
         self.dropped_to = self.dropped_to.max(order);
         self.dropped_seq = self.dropped_seq.max(seq);
     }
@@ -228,7 +233,9 @@ impl Store {
             catalog.note_last(ix, publication);
             // What came before the snapshot is unknown, so it counts as dropped; the places do not,
             // because no cursor of this number line can stand there.
-            catalog.channel_mut(ix).log.dropped_seq = publication.seq.saturating_sub(1);
+            if !mutant::is(Mutant::SnapshotHidesPast) {
+                catalog.channel_mut(ix).log.dropped_seq = publication.seq.saturating_sub(1);
+            }
             self.hold(catalog, ix, publication.clone());
         } else {
             let slot = Slot {
@@ -239,7 +246,12 @@ impl Store {
             self.push(order, slot);
             self.arena_bytes += publication.frame.len();
             catalog.note_last(ix, publication);
-            catalog.channel_mut(ix).log.places.push_back(order);
+            let log = &mut catalog.channel_mut(ix).log;
+            log.places.push_back(order);
+            if publication.prev.is_none() {
+                // The notice of a value that is too large, and nobody knows what came before it.
+                log.dropped_seq = log.dropped_seq.max(publication.seq.saturating_sub(1));
+            }
             if catalog.channel(ix).log.places.len() > self.messages_max {
                 self.trim_oldest(catalog, ix);
             }
@@ -247,7 +259,7 @@ impl Store {
         let patterns = core::mem::take(&mut catalog.channel_mut(ix).patterns);
         for pattern in &patterns {
             let pattern = catalog.pattern_mut(*pattern);
-            if publication.kind == Kind::Snapshot {
+            if publication.prev.is_none() {
                 let unknown = publication.seq.saturating_sub(1);
                 pattern.log.dropped_seq = pattern.log.dropped_seq.max(unknown);
             }
@@ -284,7 +296,9 @@ impl Store {
             let Some(publication) = slot.publication else {
                 continue;
             };
-            self.arena_bytes -= publication.frame.len();
+            if !mutant::is(Mutant::BytesLeak) {
+                self.arena_bytes -= publication.frame.len();
+            }
             let channel = catalog.channel_mut(slot.channel);
             let oldest = channel.log.places.pop_front();
             assert!(
@@ -295,7 +309,7 @@ impl Store {
             // An older value was kept until now for those whose snapshot it is; what superseded it
             // leaves the arena, so it goes as well.
             self.release_held(catalog, slot.channel);
-            if is_last {
+            if is_last && !mutant::is(Mutant::HeldValueDropped) {
                 self.hold(catalog, slot.channel, publication);
             } else {
                 if catalog.channel(slot.channel).newest().is_none() {
@@ -372,4 +386,65 @@ fn note_dropped(catalog: &mut Catalog, ix: ChannelIx, order: Order, seq: u64) {
         catalog.pattern_mut(*pattern).log.note_dropped(order, seq);
     }
     catalog.channel_mut(ix).patterns = patterns;
+}
+
+#[cfg(feature = "verify")]
+impl Store {
+    pub(crate) fn held_count(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Recomputes the bytes, and compares the arena with the logs of the channels.
+    pub(crate) fn verify(&self, catalog: &Catalog) -> Result<(), alloc::string::String> {
+        use super::verify::same;
+        let mut bytes = 0;
+        let mut listed: BTreeMap<ChannelIx, VecDeque<Order>> = BTreeMap::new();
+        for (at, slot) in self.slots.iter().enumerate() {
+            if let Some(publication) = &slot.publication {
+                let place = Order(self.base.0 + at as u64);
+                same("the place of an entry", publication.order.0, place.0)?;
+                bytes += publication.frame.len();
+                listed.entry(slot.channel).or_default().push_back(place);
+            }
+        }
+        same("bytes of the arena", self.arena_bytes as u64, bytes as u64)?;
+        let held = self
+            .held
+            .values()
+            .map(|(_, p)| p.frame.len())
+            .sum::<usize>();
+        same("bytes of last values", self.held_bytes as u64, held as u64)?;
+        if self.held_bytes > self.held_bytes_max {
+            return Err("more bytes of last values than allowed".into());
+        }
+        let mut values = 0;
+        for (ix, channel) in catalog.channels() {
+            let places = listed.remove(&ix).unwrap_or_default();
+            if channel.log.places != places {
+                return Err(alloc::format!(
+                    "the log of {} lists {:?}, the arena has {places:?}",
+                    channel.name,
+                    channel.log.places
+                ));
+            }
+            if places.len() > self.messages_max {
+                return Err(alloc::format!("{} has too many entries", channel.name));
+            }
+            if let Some(held) = channel.held {
+                values += 1;
+                let found = self.held.get(&held).map(|(channel, _)| *channel);
+                if found != Some(ix) {
+                    return Err(alloc::format!(
+                        "{} holds no value at {held:?}",
+                        channel.name
+                    ));
+                }
+            }
+        }
+        same("last values", self.held.len() as u64, values)?;
+        match listed.is_empty() {
+            true => Ok(()),
+            false => Err("entries of no channel".into()),
+        }
+    }
 }

@@ -26,6 +26,8 @@ mod slab;
 mod subscribe;
 mod subscription;
 mod transmit;
+#[cfg(feature = "verify")]
+mod verify;
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::sync::Arc;
@@ -40,11 +42,13 @@ use self::session::{Purpose, Session, State};
 use self::slab::Slab;
 use self::subscription::{SubIx, Subscription, Topic};
 use self::transmit::Taken;
+#[cfg(feature = "verify")]
+pub use self::verify::Census;
 use crate::config::Config;
 use crate::event::Lost;
 use crate::id::{ConnId, Order};
 use crate::limiter::Rate;
-use crate::stats::{Lag, Stats};
+use crate::stats::{Behind, Lag, Stats};
 use crate::time::Instant;
 
 /// What a shard knows of the source.
@@ -163,7 +167,7 @@ impl Shard {
             Input::Written { conn, bytes } => self.written(now, conn, bytes),
             Input::Writable { conn } => self.writable(conn),
             Input::Closed { conn, reason } => self.closed(now, conn, reason),
-            Input::Event(event) => self.event(now, event),
+            Input::Event(event) => self.event(event),
             Input::Drain { deadline } => self.drain(now, deadline),
         }
     }
@@ -253,7 +257,13 @@ impl Shard {
     /// How far the cursors are behind. Walks the subscriptions that have data.
     #[must_use]
     pub fn lag(&self, now: Instant) -> Lag {
-        self.measure_lag(now)
+        self.measure_lag(now, 0).0
+    }
+
+    /// The same, and the connections that are furthest behind: at most `count`, the worst first.
+    #[must_use]
+    pub fn lag_and_worst(&self, now: Instant, count: usize) -> (Lag, Vec<Behind>) {
+        self.measure_lag(now, count)
     }
 
     fn session(&self, conn: ConnId) -> Option<&Session> {

@@ -47,6 +47,13 @@ impl<T> Slab<T> {
         }
     }
 
+    /// The living entries with their indices.
+    #[cfg(feature = "verify")]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        let entries = self.entries.iter().enumerate();
+        entries.filter_map(|(index, entry)| Some((u32::try_from(index).ok()?, entry.as_ref()?)))
+    }
+
     /// The living entries.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.entries.iter_mut().flatten()

@@ -227,12 +227,7 @@ impl<S: Stream> Local<S> {
                 let _ = answer.send(());
             }
             Command::Report(answer) => {
-                let state = self.state.borrow();
-                let report = ShardSnapshot {
-                    stats: state.shard.stats(),
-                    lag: state.shard.lag(self.shared.clock.now()),
-                    stale: false,
-                };
+                let report = self.state.borrow_mut().report(self.shared.clock.now());
                 let _ = answer.send(report);
             }
             Command::Drain(deadline) => {
