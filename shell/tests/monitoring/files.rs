@@ -2,8 +2,10 @@
 //! runbook and its tests, and the dashboard has what its readers rely on.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 
 use odin_shell::metrics::{Exporter, ShardSnapshot, Snapshot};
+use odin_shell::settings::{Loaded, Settings, TABLE};
 use serde_json::{Value, json};
 
 use crate::{DASHBOARD, OPERATIONS, RULE_TESTS, RULES, panel_expressions};
@@ -249,4 +251,37 @@ fn the_dashboard_has_every_panel_that_its_readers_know() {
     for (title, expression) in expressions.iter().filter(|(title, _)| title != "Scraped") {
         assert!(expression.contains("instance=~\"$instance\""), "{title}");
     }
+}
+
+/// Lines such as `ODIN_WS_LISTEN: 0.0.0.0:3002`.
+fn variables(text: &str) -> Vec<&str> {
+    let lines = text.lines().map(str::trim_start);
+    let lines = lines.filter(|line| line.starts_with("ODIN_WS_"));
+    let names: Vec<_> = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(names.len() > 4, "{text}");
+    names
+}
+
+#[test]
+fn the_settings_in_deploy_are_settings_of_the_server() {
+    let texts = [
+        include_str!("../../../deploy/odin-ws.yml"),
+        include_str!("../../../deploy/kubernetes/config.yaml"),
+    ];
+    for name in texts.into_iter().flat_map(variables) {
+        assert!(TABLE.iter().any(|spec| spec.env() == name), "{name}");
+    }
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../deploy/systemd/odin-ws.toml"
+    );
+    let args = ["odin-ws", "--config", file].map(OsString::from);
+    let loaded = Settings::load(args.into_iter(), std::iter::empty());
+    let Ok(Loaded::Run(settings)) = loaded else {
+        panic!("{loaded:?}")
+    };
+    assert_eq!(settings.ip_max_connections, 1000);
 }

@@ -72,37 +72,42 @@ async fn busy(url: &str, work: &mut JoinSet<()>) -> Server {
     server
 }
 
-/// A server with one client that will ask for replays, and one that reads nothing.
+/// A server with a small log, a client that will ask for replays, one that reads nothing, and one that
+/// reads late.
 struct Troubled {
     server: Server,
     asking: TcpStream,
+    late: TcpStream,
     _reads_nothing: TcpStream,
 }
 
 impl Troubled {
     async fn start() -> Self {
-        let flags = [
-            "--no-demo",
-            "--write-stall",
-            "300ms",
-            "--ping-interval",
-            "0",
-        ];
-        let server = Server::start(&flags);
+        let log = ["--log-bytes", "1MiB", "--payload-bytes-max", "512KiB"];
+        let quiet = ["--no-demo", "--write-stall", "3s", "--ping-interval", "0"];
+        let server = Server::start(&[&quiet[..], &log].concat());
         let mut asking = upgraded(server.addr).await;
         subscribe(&mut asking, "quiet").await;
         assert_eq!(server.publish("quiet", "1").status, 200);
         assert_eq!(message(&mut asking).await["type"], "message");
         let mut slow = upgraded(server.addr).await;
         subscribe(&mut slow, "bulk").await;
+        let mut late = upgraded(server.addr).await;
+        let request = r#"{"type":"subscribe","data":{"channels":["bulk"],"on_lost":"continue"}}"#;
+        let frame = masked(0x81, request.as_bytes());
+        late.write_all(&frame).await.expect("sent");
+        let _welcome = message(&mut late).await;
+        assert_eq!(message(&mut late).await["type"], "subscription_ack");
         Self {
             server,
             asking,
+            late,
             _reads_nothing: slow,
         }
     }
 
-    /// More replays than one per connection and minute, and a client too slow for what is sent.
+    /// More replays than one per connection and minute, a client that has lost something, and one that
+    /// is closed.
     async fn begin(&mut self) {
         let replay = r#"{"type":"replay","data":{"channel":"quiet","from":1,"to":1}}"#;
         for _ in 0..30 {
@@ -116,6 +121,7 @@ impl Troubled {
         for _ in 0..40 {
             assert_eq!(self.server.publish("bulk", &payload).status, 200);
         }
+        while message(&mut self.late).await["type"] != "lost" {}
         let slow = "ws_slow_clients_disconnected_total";
         self.server.until_metric(slow, 1.0);
     }
