@@ -22,9 +22,16 @@ export async function until(what, probe) {
   }
 }
 
+/** Whatever ends this process ends its children, which would wait for ever. */
+const children = new Set();
+process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')));
+process.on('SIGTERM', () => process.exit(1));
+
 /** A child process, and the first match of `ready` in what it says. */
 async function start(command, args, ready) {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  children.add(child);
+  child.on('exit', () => children.delete(child));
   let said = '';
   const found = new Promise((done, failed) => {
     const listen = (chunk) => {
