@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -86,6 +87,14 @@ export class Nats {
     const { child, match } = await start('nats-server', args, /client connections on 127\.0\.0\.1:(\d+)[\s\S]*Server is ready/);
     [this.child, this.url] = [child, `nats://127.0.0.1:${match[1]}`];
     return this;
+  }
+
+  /** Publishes past the server: the protocol of NATS is text. */
+  async publish(subject, payload) {
+    const socket = connect(new URL(this.url).port, '127.0.0.1');
+    socket.write(`CONNECT {"verbose":false}\r\nPUB ${subject} ${payload.length}\r\n${payload}\r\nPING\r\n`);
+    await new Promise((done) => { socket.on('data', (data) => { if (data.includes('PONG')) done(); }); });
+    socket.destroy();
   }
 
   async stop() {
