@@ -2,7 +2,7 @@
 //!
 //! It asks `/stats` over HTTP, as the live page does, and `/debug/clients`, which tells who the clients
 //! are to those who may know. What is shown is made in `view`; here are the arguments, the clock and
-//! the terminal. It needs nothing of the terminal but the three codes in [`frame`], and none of them
+//! the terminal. It needs nothing of the terminal but the three codes in `frame`, and none of them
 //! where the output is no terminal.
 
 mod fetch;
