@@ -6,6 +6,7 @@ mod connection;
 pub mod drain;
 mod driver;
 pub mod health;
+pub mod healthcheck;
 mod http;
 pub mod listener;
 pub mod logging;

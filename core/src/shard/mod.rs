@@ -167,7 +167,7 @@ impl Shard {
             Input::Written { conn, bytes } => self.written(now, conn, bytes),
             Input::Writable { conn } => self.writable(conn),
             Input::Closed { conn, reason } => self.closed(now, conn, reason),
-            Input::Event(event) => self.event(now, event),
+            Input::Event(event) => self.event(event),
             Input::Drain { deadline } => self.drain(now, deadline),
         }
     }

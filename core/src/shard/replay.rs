@@ -107,7 +107,7 @@ impl Shard {
     ) -> Result<(SubIx, ChannelIx), (ErrorCode, &'static str)> {
         const NONE: (ErrorCode, &str) = (
             ErrorCode::NotSubscribed,
-            "no subscription covers this channel",
+            "no subscription covers this channel, or it has had no message",
         );
         let mut subs = self.subscriptions_of(index);
         let Some(name) = name else {

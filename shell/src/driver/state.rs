@@ -237,7 +237,6 @@ impl<S: Stream> State<S> {
         }
         if taken < bytes {
             entry.full = true;
-            shared.counters.socket_full();
             wake(entry);
         }
         let was_paused = entry.paused;

@@ -88,14 +88,6 @@ pub struct HttpStats {
     pub published: u64,
 }
 
-impl HttpStats {
-    /// Counts an answer with this status; one that is no HTTP status counts as 5xx.
-    pub fn responded(&mut self, status: u16) {
-        let class = usize::from(status / 100).wrapping_sub(1);
-        self.responses[class.min(4)] += 1;
-    }
-}
-
 /// Everything that is exported, as of one scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {

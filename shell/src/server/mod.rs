@@ -183,12 +183,6 @@ impl RunningServer {
         self.shared.permits()
     }
 
-    /// How often a socket took less than was offered to it.
-    #[must_use]
-    pub fn sockets_full(&self) -> u64 {
-        self.shared.counters.sockets_full()
-    }
-
     /// Waits for the server to fail: it has no other way to end by itself.
     pub async fn failed(&mut self) {
         tokio::select! {
