@@ -257,6 +257,18 @@ test('a refused name is told and forgotten, its neighbours are not', () => {
   assert.deepEqual(world.client.subscriptions.map((s) => s.name), ['A']);
 });
 
+test('what was given up meanwhile is not asked again after a refusal', () => {
+  const world = new World();
+  world.client.subscribe(['A', 'B', 'b..']);
+  world.client.connect();
+  world.welcome();
+  const [{ id }] = world.take();
+  world.client.unsubscribe('B');
+  assert.equal(world.take()[0].type, 'unsubscribe');
+  world.say({ type: 'error', code: 'INVALID_CHANNEL', message: 'no', id });
+  assert.deepEqual(world.take().map((r) => r.data.channels), [['A'], ['b..']]);
+});
+
 test('a request that was dropped unread is asked again on a new connection', async () => {
   const world = new World();
   world.client.subscribe('A');
