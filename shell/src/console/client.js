@@ -305,11 +305,12 @@ export class OdinClient {
   }
 
   #refused(e) {
-    const subs = this.#asked.get(e.id) ?? [];
+    const asked = this.#asked.get(e.id) ?? [];
     this.#asked.delete(e.id);
+    const subs = asked.filter((s) => this.#wanted.get(s.name) === s);
     // A request is refused whole: each name by itself shows which of them it was.
-    if (subs.length > 1) return subs.forEach((s) => this.#ask([s]));
-    for (const s of subs) if (this.#wanted.get(s.name) === s) this.#wanted.delete(s.name);
+    if (asked.length > 1) return subs.forEach((s) => this.#ask([s]));
+    for (const s of subs) this.#wanted.delete(s.name);
     this.#emit('error', { code: e.code, message: e.message, names: subs.map((s) => s.name) });
     // A request was dropped unread: which one is not known, so everything is asked again.
     if (e.code === 'RATE_LIMIT_EXCEEDED' && this.#asked.size) this.#closed(1006, 'rate');

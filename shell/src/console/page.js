@@ -11,7 +11,7 @@ const make = (tag, properties, ...children) => {
 };
 const whole = (n) => Math.round(n).toLocaleString('en');
 const some = (n, what) => `${whole(n)} ${what}${n === 1 ? '' : 's'}`;
-const short = (n) => n.toLocaleString('en', { notation: 'compact', maximumFractionDigits: n < 10 ? 1 : 0 });
+const short = (n) => n.toLocaleString('en', { notation: 'compact', maximumSignificantDigits: 3 });
 const bytes = (n) => short(n) + 'B';
 const time = (ms) => (ms === 0 ? '0 ms' : ms >= 1000 ? (ms / 1000).toFixed(1) + ' s' : ms.toFixed(ms < 10 ? 2 : 0) + ' ms');
 const span = (ms) => {

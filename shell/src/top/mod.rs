@@ -2,7 +2,7 @@
 //!
 //! It asks `/stats` over HTTP, as the live page does, and `/debug/clients`, which tells who the clients
 //! are to those who may know. What is shown is made in `view`; here are the arguments, the clock and
-//! the terminal. It needs nothing of the terminal but the three codes in [`frame`], and none of them
+//! the terminal. It needs nothing of the terminal but the three codes in `frame`, and none of them
 //! where the output is no terminal.
 
 mod fetch;
@@ -151,11 +151,8 @@ fn frame(target: &str, text: &str, terminal: bool) -> String {
         return format!("{target}\n{text}\n");
     }
     // ECMA-48: cursor home, then each line with the rest of it erased, then all below.
-    let lines: String = text
-        .lines()
-        .map(|line| format!("{line}\x1b[K\r\n"))
-        .collect();
-    format!("\x1b[H{target}\x1b[K\r\n{lines}\x1b[J")
+    let lines: String = text.lines().map(|line| format!("{line}\x1b[K\n")).collect();
+    format!("\x1b[H{target}\x1b[K\n{lines}\x1b[J")
 }
 
 #[cfg(test)]
@@ -200,7 +197,7 @@ mod tests {
     #[test]
     fn a_terminal_is_written_over_and_a_pipe_is_not() {
         assert_eq!(frame("t", "a\nb\n", false), "t\na\nb\n\n");
-        let over = "\x1b[Ht\x1b[K\r\na\x1b[K\r\nb\x1b[K\r\n\x1b[J";
+        let over = "\x1b[Ht\x1b[K\na\x1b[K\nb\x1b[K\n\x1b[J";
         assert_eq!(frame("t", "a\nb\n", true), over);
     }
 }

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -22,9 +23,16 @@ export async function until(what, probe) {
   }
 }
 
+/** Whatever ends this process ends its children, which would wait for ever. */
+const children = new Set();
+process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')));
+process.on('SIGTERM', () => process.exit(1));
+
 /** A child process, and the first match of `ready` in what it says. */
 async function start(command, args, ready) {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  children.add(child);
+  child.on('exit', () => children.delete(child));
   let said = '';
   const found = new Promise((done, failed) => {
     const listen = (chunk) => {
@@ -79,6 +87,14 @@ export class Nats {
     const { child, match } = await start('nats-server', args, /client connections on 127\.0\.0\.1:(\d+)[\s\S]*Server is ready/);
     [this.child, this.url] = [child, `nats://127.0.0.1:${match[1]}`];
     return this;
+  }
+
+  /** Publishes past the server: the protocol of NATS is text. */
+  async publish(subject, payload) {
+    const socket = connect(new URL(this.url).port, '127.0.0.1');
+    socket.write(`CONNECT {"verbose":false}\r\nPUB ${subject} ${payload.length}\r\n${payload}\r\nPING\r\n`);
+    await new Promise((done) => { socket.on('data', (data) => { if (data.includes('PONG')) done(); }); });
+    socket.destroy();
   }
 
   async stop() {

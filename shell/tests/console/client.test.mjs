@@ -161,6 +161,23 @@ test('a snapshot begins below the position, and replayed messages are told apart
   assert.deepEqual(world.of('replayed').map((m) => m.seq), [8]);
 });
 
+test('who goes on after a loss keeps its position, also where a snapshot was asked', async () => {
+  const world = World.open(['P.*'], { 'P.*': 9 }, { snapshot: true, on_lost: 'continue' });
+  world.msg('P.x', 10, 4);
+  await world.drop();
+  await world.advance(1000);
+  world.welcome();
+  world.ack({ 'P.*': 10 }, { unrecovered: [{ channel: 'P.*', reason: 'too_old', oldest: 20, newest: 30 }] });
+  await world.drop();
+  await world.advance(2000);
+  world.welcome();
+  world.ack({ 'P.*': 10 }, { unrecovered: [{ channel: 'P.*', reason: 'too_old', oldest: 20, newest: 30 }] });
+  assert.deepEqual(world.client.subscriptions[0].last, 10);
+  world.say({ type: 'lost', channel: 'P.*', from: 11, to: 19, reason: 'slow_consumer' });
+  world.msg('P.x', 20, 15);
+  assert.deepEqual([world.seqs, world.of('gap')], [[10, 20], []]);
+});
+
 test('goaway: comes back when it was told to, counted from the goaway', async () => {
   const world = World.open(['A'], { A: 4 });
   world.say({ type: 'goaway', reason: 'draining', reconnect_after_ms: 8400 });
@@ -255,6 +272,18 @@ test('a refused name is told and forgotten, its neighbours are not', () => {
   refuse(b.id);
   assert.deepEqual(world.of('error'), [{ code: 'INVALID_CHANNEL', message: 'no', names: ['b..'] }]);
   assert.deepEqual(world.client.subscriptions.map((s) => s.name), ['A']);
+});
+
+test('what was given up meanwhile is not asked again after a refusal', () => {
+  const world = new World();
+  world.client.subscribe(['A', 'B', 'b..']);
+  world.client.connect();
+  world.welcome();
+  const [{ id }] = world.take();
+  world.client.unsubscribe('B');
+  assert.equal(world.take()[0].type, 'unsubscribe');
+  world.say({ type: 'error', code: 'INVALID_CHANNEL', message: 'no', id });
+  assert.deepEqual(world.take().map((r) => r.data.channels), [['A'], ['b..']]);
 });
 
 test('a request that was dropped unread is asked again on a new connection', async () => {

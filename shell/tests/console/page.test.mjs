@@ -118,6 +118,30 @@ test('survives restarts of the server, drained or killed, without a gap', async 
   assert.deepEqual(await browser.complaints(), []);
 });
 
+test('shows what is lost and what begins anew, and neither is a gap', async (t) => {
+  const nats = await new Nats().start();
+  t.after(() => nats.stop());
+  const server = await new Server('--source', 'jetstream', '--nats-url', nats.url, '--stream', 'PAGE', '--payload-bytes-max', '1KiB').start();
+  t.after(() => server.stop());
+  await browser.open(server.url);
+  await browser.evaluate("document.getElementById('names').value = 'news'");
+  await browser.click('#form button');
+  await browser.sees('#log', /subscribed news/);
+  await nats.publish('odin.token.news', '1');
+  await nats.publish('odin.token.news', 'x'.repeat(2000));
+  await nats.publish('odin.token.news', '3');
+  await browser.sees('#log', /news1 after 01/);
+  await browser.sees('#log', /lost: news 2 to 2 \(too_large\)/);
+  await browser.sees('#log', /news3 after [12]3/);
+  await nats.publish('$JS.API.STREAM.DELETE.PAGE', '');
+  await browser.sees('#log', /reset: the numbers begin anew \(stream_recreated\)/);
+  await until('the stream is made again', async () => (await fetch(`${server.url}/publish/news`, {
+    method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '"anew"' })).ok);
+  await browser.sees('#log', /news\d+ after (0|\?)anew/);
+  await browser.sees('#counts', /^3 messages, 0 resumed, 1 lost, 0 gaps$/);
+  assert.deepEqual(await browser.complaints(), []);
+});
+
 test('what cannot be resumed is shown as a gap', async (t) => {
   const server = await new Server('--no-demo').start();
   t.after(() => server.stop());
