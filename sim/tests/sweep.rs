@@ -17,7 +17,7 @@ fn sweep(part: u64) {
     let start = usize::try_from(part * RUNS).unwrap_or(0) % scenarios::ALL.len();
     let mut totals = Totals::default();
     for (run, scenario) in (0..RUNS).zip(scenarios::ALL.iter().cycle().skip(start)) {
-        let report = scenario.run_scaled(from + run * 1_000, Scale::Short);
+        let report = scenario.run_drawn(from + run * 1_000, Scale::Short);
         if !report.passed() {
             println!("{report}");
         }

@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 
 use super::subscription::{SubIx, Topic};
 use super::{Shard, Source};
-use crate::event::{Event, Kind, Lost, Publication, Reset, SourceReady};
+use crate::event::{Event, Lost, Publication, Reset, SourceReady};
 use crate::mutant::{self, Mutant};
 
 /// Notices that are kept. A connection that has not passed one when it goes is closed as too slow.
@@ -36,11 +36,6 @@ impl Shard {
         let ix = self.catalog.channel_of(publication);
         self.source.head_seq = self.source.head_seq.max(publication.seq);
         self.store.append(&mut self.catalog, ix, publication);
-        if !self.source.ready && publication.kind != Kind::Snapshot {
-            // The channel moved while the snapshot was taken, and the upstream may have superseded
-            // what was between: its first value proves nothing any more.
-            self.catalog.channel_mut(ix).first_seen = 0;
-        }
         self.wake(Topic::Channel(ix));
         for at in 0..self.catalog.channel(ix).patterns.len() {
             let pattern = self.catalog.channel(ix).patterns[at];

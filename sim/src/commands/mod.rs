@@ -62,7 +62,7 @@ pub fn sweep(words: &[String]) -> Result<(), String> {
     let mut totals = Totals::default();
     for seed in from..from.saturating_add(options.number("seeds", 10)?) {
         for scenario in chosen {
-            let report = scenario.run_scaled(seed, scale);
+            let report = scenario.run_drawn(seed, scale);
             if !report.passed() {
                 print!("{report}");
             }

@@ -79,6 +79,14 @@ pub enum Demand {
     DelayMs(u64),
 }
 
+impl Demand {
+    /// Whether it bounds what may happen, and does not ask for something to happen.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        matches!(self, Self::NoRefusal | Self::DelayMs(_))
+    }
+}
+
 /// A run.
 #[derive(Clone, Debug)]
 pub struct Plan {
