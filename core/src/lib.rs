@@ -27,6 +27,7 @@ pub mod limiter;
 pub mod load;
 pub mod name;
 pub mod reason;
+pub mod record;
 pub mod shard;
 pub mod stats;
 pub mod time;

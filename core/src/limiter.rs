@@ -9,6 +9,7 @@
 
 use core::time::Duration;
 
+use crate::record::codec::coded;
 use crate::time::Instant;
 
 /// One token, in the unit of [`TokenBucket::level`].
@@ -106,5 +107,7 @@ impl TokenBucket {
             .min(rate.capacity())
     }
 }
+
+coded!(TokenBucket { level, at });
 
 const _: () = assert!(size_of::<TokenBucket>() <= 16);

@@ -11,6 +11,7 @@ use crate::event::{Kind, Publication};
 use crate::id::Order;
 use crate::name;
 use crate::reason::{ErrorCode, UnrecoveredReason};
+use crate::record::codec::coded;
 use crate::wire::event;
 use crate::wire::request::{self, RequestId};
 
@@ -238,3 +239,15 @@ impl Shard {
         }
     }
 }
+
+coded!(Replay {
+    id,
+    sub,
+    channel,
+    next,
+    from,
+    to,
+    sent,
+    incomplete,
+    void
+});
