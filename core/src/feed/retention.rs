@@ -6,6 +6,7 @@ use alloc::collections::VecDeque;
 use core::time::Duration;
 
 use crate::id::Order;
+use crate::record::codec::coded;
 use crate::time::Instant;
 
 /// Entries leave in batches of this share of the bound, so that a full log does not announce a new
@@ -102,3 +103,16 @@ impl Retention {
         }
     }
 }
+
+coded!(Retention {
+    bytes_max,
+    age_max,
+    entries,
+    bytes
+});
+
+coded!(Entry {
+    order,
+    bytes,
+    received
+});
