@@ -1,1 +1,17 @@
-//! Simulation of Odin WS. Holds what the tests of the server need.
+//! Odin WS under simulation: what stands in for the world, and what judges the server from outside.
+#![forbid(unsafe_code)]
+
+pub mod bell;
+pub mod broker;
+pub mod client;
+pub mod commands;
+pub mod dice;
+pub mod marks;
+pub mod net;
+pub mod oracle;
+pub mod report;
+pub mod scenarios;
+pub mod stress;
+pub mod swarm;
+pub mod trace;
+pub mod world;

@@ -53,6 +53,8 @@ pub struct Feed {
     order: Order,
     connected: bool,
     ready: bool,
+    /// The snapshot of this number line had a value that is of no channel here.
+    left_out: bool,
     stats: FeedStats,
     steps: Vec<Step>,
     outputs: VecDeque<Output>,
@@ -91,6 +93,7 @@ impl Feed {
             order: Order(0),
             connected: false,
             ready: false,
+            left_out: false,
             stats: FeedStats::default(),
             steps: Vec::new(),
             outputs: VecDeque::new(),
@@ -321,6 +324,7 @@ impl Feed {
     fn refuse(&mut self, now: Instant, seq: u64, historic: bool, reason: LostReason) {
         if historic || matches!(self.upstream, Upstream::Embedded) {
             self.stats.lost[reason as usize] += 1;
+            self.left_out |= historic;
             return;
         }
         self.line.advance(seq);
@@ -353,6 +357,7 @@ impl Feed {
 
     fn begin(&mut self, now: Instant, epoch: Arc<str>, announce: Option<ResetReason>) {
         self.line.restart();
+        self.left_out = false;
         self.epoch = Some(Arc::clone(&epoch));
         let Some(reason) = announce else { return };
         self.stats.resets += 1;
@@ -375,6 +380,8 @@ impl Feed {
         };
         self.ready = true;
         self.line.advance(head);
+        // What the snapshot left out may be what a position is before: it proves nothing.
+        let observed_from = if self.left_out { head } else { observed_from };
         let reset_frame = wire::reset(&epoch, ResetReason::SourceReady);
         self.tell(Event::SourceReady(Arc::new(SourceReady {
             epoch,

@@ -131,6 +131,7 @@ impl Feed {
             order,
             connected,
             ready,
+            left_out,
             stats,
             steps: _,
             outputs: _,
@@ -145,6 +146,7 @@ impl Feed {
         order.put(out);
         connected.put(out);
         ready.put(out);
+        left_out.put(out);
         stats.put(out);
     }
 
@@ -158,6 +160,7 @@ impl Feed {
             order: Code::get(from)?,
             connected: Code::get(from)?,
             ready: Code::get(from)?,
+            left_out: Code::get(from)?,
             stats: Code::get(from)?,
             steps: Vec::new(),
             outputs: VecDeque::new(),

@@ -391,3 +391,33 @@ impl Catalog {
         }
     }
 }
+
+#[cfg(feature = "verify")]
+impl Catalog {
+    pub(crate) fn channels(&self) -> impl Iterator<Item = (ChannelIx, &Channel)> {
+        let channels = self.channels.iter();
+        channels.map(|(index, channel)| (ChannelIx(index), channel))
+    }
+
+    /// How many subscribers each channel and pattern says it has.
+    #[allow(clippy::type_complexity, reason = "two lists of the same form")]
+    pub(crate) fn subscriber_counts(&self) -> (Vec<(ChannelIx, i64)>, Vec<(PatternIx, i64)>) {
+        let channels = self.channels.iter();
+        let patterns = self.patterns.iter();
+        (
+            channels
+                .map(|(index, channel)| (ChannelIx(index), i64::from(channel.subscribers)))
+                .collect(),
+            patterns
+                .map(|(index, pattern)| (PatternIx(index), i64::from(pattern.subscribers)))
+                .collect(),
+        )
+    }
+
+    /// Subscriptions in the lists of those that wait.
+    pub(crate) fn waiting_count(&self) -> usize {
+        let channels = self.channels.iter().map(|(_, c)| c.log.waiting.len());
+        let patterns = self.patterns.iter().map(|(_, p)| p.log.waiting.len());
+        channels.chain(patterns).sum()
+    }
+}

@@ -241,7 +241,12 @@ impl Store {
             self.push(order, slot);
             self.arena_bytes += publication.frame.len();
             catalog.note_last(ix, publication);
-            catalog.channel_mut(ix).log.places.push_back(order);
+            let log = &mut catalog.channel_mut(ix).log;
+            log.places.push_back(order);
+            if publication.prev.is_none() {
+                // The notice of a value that is too large, and nobody knows what came before it.
+                log.dropped_seq = log.dropped_seq.max(publication.seq.saturating_sub(1));
+            }
             if catalog.channel(ix).log.places.len() > self.messages_max {
                 self.trim_oldest(catalog, ix);
             }
@@ -249,7 +254,7 @@ impl Store {
         let patterns = core::mem::take(&mut catalog.channel_mut(ix).patterns);
         for pattern in &patterns {
             let pattern = catalog.pattern_mut(*pattern);
-            if publication.kind == Kind::Snapshot {
+            if publication.prev.is_none() {
                 let unknown = publication.seq.saturating_sub(1);
                 pattern.log.dropped_seq = pattern.log.dropped_seq.max(unknown);
             }
@@ -374,4 +379,65 @@ fn note_dropped(catalog: &mut Catalog, ix: ChannelIx, order: Order, seq: u64) {
         catalog.pattern_mut(*pattern).log.note_dropped(order, seq);
     }
     catalog.channel_mut(ix).patterns = patterns;
+}
+
+#[cfg(feature = "verify")]
+impl Store {
+    pub(crate) fn held_count(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Recomputes the bytes, and compares the arena with the logs of the channels.
+    pub(crate) fn verify(&self, catalog: &Catalog) -> Result<(), alloc::string::String> {
+        use super::verify::same;
+        let mut bytes = 0;
+        let mut listed: BTreeMap<ChannelIx, VecDeque<Order>> = BTreeMap::new();
+        for (at, slot) in self.slots.iter().enumerate() {
+            if let Some(publication) = &slot.publication {
+                let place = Order(self.base.0 + at as u64);
+                same("the place of an entry", publication.order.0, place.0)?;
+                bytes += publication.frame.len();
+                listed.entry(slot.channel).or_default().push_back(place);
+            }
+        }
+        same("bytes of the arena", self.arena_bytes as u64, bytes as u64)?;
+        let held = self
+            .held
+            .values()
+            .map(|(_, p)| p.frame.len())
+            .sum::<usize>();
+        same("bytes of last values", self.held_bytes as u64, held as u64)?;
+        if self.held_bytes > self.held_bytes_max {
+            return Err("more bytes of last values than allowed".into());
+        }
+        let mut values = 0;
+        for (ix, channel) in catalog.channels() {
+            let places = listed.remove(&ix).unwrap_or_default();
+            if channel.log.places != places {
+                return Err(alloc::format!(
+                    "the log of {} lists {:?}, the arena has {places:?}",
+                    channel.name,
+                    channel.log.places
+                ));
+            }
+            if places.len() > self.messages_max {
+                return Err(alloc::format!("{} has too many entries", channel.name));
+            }
+            if let Some(held) = channel.held {
+                values += 1;
+                let found = self.held.get(&held).map(|(channel, _)| *channel);
+                if found != Some(ix) {
+                    return Err(alloc::format!(
+                        "{} holds no value at {held:?}",
+                        channel.name
+                    ));
+                }
+            }
+        }
+        same("last values", self.held.len() as u64, values)?;
+        match listed.is_empty() {
+            true => Ok(()),
+            false => Err("entries of no channel".into()),
+        }
+    }
 }

@@ -27,6 +27,8 @@ mod slab;
 mod subscribe;
 mod subscription;
 mod transmit;
+#[cfg(feature = "verify")]
+mod verify;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
@@ -44,6 +46,8 @@ use self::session::{Purpose, Session, State};
 use self::slab::Slab;
 use self::subscription::{SubIx, Subscription, Topic};
 use self::transmit::Taken;
+#[cfg(feature = "verify")]
+pub use self::verify::Census;
 use crate::config::Config;
 use crate::event::Lost;
 use crate::id::{ConnId, Order};

@@ -178,7 +178,9 @@ impl Shard {
             return made;
         }
         let passed = self.at(index).notices_passed;
-        let notice = self.notice_after(passed).cloned();
+        // A notice is for subscriptions; a connection that is flushed may have none.
+        let concerns = self.at(index).subscription_count > 0;
+        let notice = self.notice_after(passed).filter(|_| concerns).cloned();
         let barrier = notice.as_ref().map(|notice| notice.order);
         let limit = [barrier, flush_until]
             .into_iter()

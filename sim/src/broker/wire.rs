@@ -1,0 +1,269 @@
+//! The framing between a server's upstream and the simulated broker: a length, a tag, fixed fields.
+
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use odin_core::feed::{DeliverPolicy, EpochNonce, StreamInfo};
+
+/// What a server asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ask {
+    /// The stream's state.
+    Info {
+        /// Echoed in the answer.
+        id: u64,
+    },
+    /// A consumer instead of the one before.
+    Open {
+        /// Echoed in the answer.
+        id: u64,
+        /// Where it begins.
+        policy: DeliverPolicy,
+    },
+    /// Put a nonce into the stream's metadata.
+    Write {
+        /// Echoed in the answer.
+        id: u64,
+        /// The nonce.
+        nonce: EpochNonce,
+    },
+    /// Deliver from the consumer.
+    Fetch {
+        /// Echoed with each message.
+        id: u64,
+    },
+    /// Is anybody there?
+    Ping,
+}
+
+/// What the broker says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Say {
+    /// The stream's state.
+    Info {
+        /// Of the question.
+        id: u64,
+        /// The state.
+        info: StreamInfo,
+    },
+    /// The consumer is there.
+    Opened {
+        /// Of the question.
+        id: u64,
+        /// What it has to deliver.
+        pending: u64,
+    },
+    /// A message.
+    Message {
+        /// Of the question.
+        id: u64,
+        /// Seq in the stream, place in the consumer, what follows, nanoseconds since the Unix epoch.
+        numbers: [u64; 4],
+        /// The subject.
+        subject: Arc<str>,
+        /// The payload.
+        payload: Bytes,
+    },
+    /// The consumer has nothing to deliver.
+    Heartbeat {
+        /// Of the question.
+        id: u64,
+    },
+    /// The question cannot be answered, or the consumer is no more.
+    Failed {
+        /// Of the question.
+        id: u64,
+    },
+    /// The nonce was written.
+    Written {
+        /// Of the question.
+        id: u64,
+    },
+    /// Somebody is there.
+    Pong,
+}
+
+fn frame(to: &mut BytesMut, tag: u8, body: impl FnOnce(&mut BytesMut)) {
+    let start = to.len();
+    to.put_u32(0);
+    to.put_u8(tag);
+    body(to);
+    let length = u32::try_from(to.len() - start - 4).unwrap_or(u32::MAX);
+    to[start..start + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+/// Takes one whole frame off the buffer: its tag and its body.
+fn unframe(from: &mut BytesMut) -> Option<(u8, Bytes)> {
+    let length = from.get(..4)?;
+    let length = u32::from_be_bytes(length.try_into().ok()?) as usize;
+    if from.len() < 4 + length || length == 0 {
+        return None;
+    }
+    from.advance(4);
+    let mut body = from.split_to(length).freeze();
+    Some((body.get_u8(), body))
+}
+
+impl Ask {
+    /// Appends the frame.
+    pub fn encode(self, to: &mut BytesMut) {
+        match self {
+            Self::Info { id } => frame(to, 0, |b| b.put_u64(id)),
+            Self::Open { id, policy } => frame(to, 1, |b| {
+                b.put_u64(id);
+                b.put_u64(match policy {
+                    DeliverPolicy::LastPerSubject => 0,
+                    DeliverPolicy::ByStartSequence(seq) => seq,
+                });
+            }),
+            Self::Fetch { id } => frame(to, 2, |b| b.put_u64(id)),
+            Self::Ping => frame(to, 3, |_| {}),
+            Self::Write { id, nonce } => frame(to, 4, |b| {
+                let fields = [id, nonce.rollbacks, nonce.random];
+                fields.into_iter().for_each(|field| b.put_u64(field));
+            }),
+        }
+    }
+
+    /// Takes a frame off the buffer. `None`: there is no whole one.
+    ///
+    /// # Panics
+    /// When the other side, which is of this simulation too, does not keep to the framing.
+    #[must_use]
+    pub fn decode(from: &mut BytesMut) -> Option<Self> {
+        let (tag, mut body) = unframe(from)?;
+        Some(match tag {
+            0 => Self::Info { id: body.get_u64() },
+            1 => Self::Open {
+                id: body.get_u64(),
+                policy: match body.get_u64() {
+                    0 => DeliverPolicy::LastPerSubject,
+                    seq => DeliverPolicy::ByStartSequence(seq),
+                },
+            },
+            2 => Self::Fetch { id: body.get_u64() },
+            3 => Self::Ping,
+            4 => Self::Write {
+                id: body.get_u64(),
+                nonce: EpochNonce {
+                    rollbacks: body.get_u64(),
+                    random: body.get_u64(),
+                },
+            },
+            other => panic!("a question with the tag {other}"),
+        })
+    }
+}
+
+impl Say {
+    /// Appends the frame.
+    pub fn encode(&self, to: &mut BytesMut) {
+        match self {
+            Self::Info { id, info } => frame(to, 0, |b| {
+                let fields = [*id, info.created, info.first_seq, info.last_seq];
+                fields.into_iter().for_each(|field| b.put_u64(field));
+                b.put_u64(info.num_deleted);
+                b.put_u8(u8::from(info.covers_all));
+                b.put_u8(u8::from(info.nonce.is_some()));
+                let nonce = info.nonce.map_or([0; 2], |n| [n.rollbacks, n.random]);
+                nonce.into_iter().for_each(|field| b.put_u64(field));
+            }),
+            Self::Opened { id, pending } => frame(to, 1, |b| {
+                b.put_u64(*id);
+                b.put_u64(*pending);
+            }),
+            Self::Message {
+                id,
+                numbers,
+                subject,
+                payload,
+            } => frame(to, 2, |b| {
+                b.put_u64(*id);
+                numbers.iter().for_each(|number| b.put_u64(*number));
+                b.put_u8(u8::try_from(subject.len()).unwrap_or(u8::MAX));
+                b.put_slice(subject.as_bytes());
+                b.put_slice(payload);
+            }),
+            Self::Heartbeat { id } => frame(to, 3, |b| b.put_u64(*id)),
+            Self::Failed { id } => frame(to, 4, |b| b.put_u64(*id)),
+            Self::Pong => frame(to, 5, |_| {}),
+            Self::Written { id } => frame(to, 6, |b| b.put_u64(*id)),
+        }
+    }
+
+    /// Takes a frame off the buffer. `None`: there is no whole one.
+    ///
+    /// # Panics
+    /// When the other side, which is of this simulation too, does not keep to the framing.
+    #[must_use]
+    pub fn decode(from: &mut BytesMut) -> Option<Self> {
+        let (tag, mut body) = unframe(from)?;
+        Some(match tag {
+            0 => Self::Info {
+                id: body.get_u64(),
+                info: StreamInfo {
+                    created: body.get_u64(),
+                    first_seq: body.get_u64(),
+                    last_seq: body.get_u64(),
+                    num_deleted: body.get_u64(),
+                    covers_all: body.get_u8() == 1,
+                    nonce: {
+                        let is_there = body.get_u8() == 1;
+                        let (rollbacks, random) = (body.get_u64(), body.get_u64());
+                        is_there.then_some(EpochNonce { rollbacks, random })
+                    },
+                },
+            },
+            1 => Self::Opened {
+                id: body.get_u64(),
+                pending: body.get_u64(),
+            },
+            2 => {
+                let id = body.get_u64();
+                let numbers = [(); 4].map(|()| body.get_u64());
+                let length = usize::from(body.get_u8());
+                let subject = body.split_to(length);
+                Self::Message {
+                    id,
+                    numbers,
+                    subject: String::from_utf8_lossy(&subject).into(),
+                    payload: body,
+                }
+            }
+            3 => Self::Heartbeat { id: body.get_u64() },
+            4 => Self::Failed { id: body.get_u64() },
+            5 => Self::Pong,
+            6 => Self::Written { id: body.get_u64() },
+            other => panic!("an answer with the tag {other}"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_back_as_they_went_also_in_pieces() {
+        let said = [
+            Say::Pong,
+            Say::Message {
+                id: 7,
+                numbers: [1, 2, 3, 4],
+                subject: "odin.token.BTC".into(),
+                payload: Bytes::from_static(b"{}"),
+            },
+            Say::Opened { id: 8, pending: 9 },
+        ];
+        let mut all = BytesMut::new();
+        said.iter().for_each(|say| say.encode(&mut all));
+        let mut buffer = BytesMut::new();
+        let mut heard = Vec::new();
+        for byte in all {
+            buffer.put_u8(byte);
+            heard.extend(Say::decode(&mut buffer));
+        }
+        assert_eq!(heard, said);
+        assert!(buffer.is_empty());
+    }
+}

@@ -1,0 +1,215 @@
+//! The law of messages: whose they are, that they are what was published, that they come in order and leave
+//! no hole. Also replays, which are messages that came before.
+
+use super::client::{Client, Fault, Replay, fault};
+use super::truth::{Line, Truth};
+use super::wire::Message;
+use super::{Laws, Seen, digest};
+
+impl Client {
+    pub(super) fn data(&mut self, truth: &mut Truth, m: &Message<'_>) -> Result<Seen, Fault> {
+        let (Some(channel), Some(seq), Some(data), Some(_)) = (&m.channel, m.seq, m.data, m.ts)
+        else {
+            return fault("a message without all of its fields");
+        };
+        let Some(name) = self.sub_of(channel).map(str::to_owned) else {
+            return fault(format!(
+                "{channel} is not subscribed: before the ack, after the end, or foreign"
+            ));
+        };
+        if self.subs[&name].gated {
+            return fault("a message before the reset that gives it an epoch");
+        }
+        let hash = digest(data.get(), m.encoding.is_some());
+        let Some(epoch) = &self.epoch else {
+            return fault("a message without an epoch");
+        };
+        let is_it = |line: &Line| {
+            line.entry(channel, seq)
+                .is_some_and(|entry| entry.hash == hash && !entry.refused)
+        };
+        if !truth.narrow(epoch, seq, is_it) {
+            return fault(format!(
+                "{channel} {seq} was not published like that on the line of {epoch}"
+            ));
+        }
+        let sub = &self.subs[&name];
+        if sub.last.is_some_and(|last| seq <= last) {
+            return self.replayed(channel, seq);
+        }
+        if sub.owed_lost {
+            return fault("a message before the lost that is owed");
+        }
+        if !sub.latest {
+            let line = truth.lines_of(epoch).next().map(|(_, line)| line);
+            self.in_chain(line, &name, channel, seq, m.prev)?;
+        }
+        self.chains.insert(channel.clone(), seq);
+        if let Some(sub) = self.subs.get_mut(&name) {
+            sub.last = Some(seq);
+            sub.seen.insert(channel.clone());
+        }
+        Ok(Seen::Message)
+    }
+
+    /// Whether a live message follows what came before it.
+    fn in_chain(
+        &self,
+        line: Option<&Line>,
+        name: &str,
+        channel: &str,
+        seq: u64,
+        prev: Option<u64>,
+    ) -> Result<(), Fault> {
+        let sub = &self.subs[name];
+        let have = self.chains.get(channel).copied();
+        let whole = match (prev, have) {
+            (None, _) => !sub.seen.contains(channel),
+            // What another server delivered and this one lost is within the range.
+            (Some(prev), Some(have)) => {
+                prev == have || sub.is_lost(prev) || prev < have && sub.is_lost(have)
+            }
+            (Some(prev), None) => sub.base.is_none_or(|base| prev <= base) || sub.is_lost(prev),
+        };
+        if !whole {
+            return fault(format!(
+                "{channel} {seq} has prev {prev:?}, and the client has {have:?}"
+            ));
+        }
+        let Some(line) = line else { return Ok(()) };
+        if let Some(prev) = prev.filter(|prev| *prev > 0)
+            && prev >= seq
+        {
+            return fault(format!("{channel} {seq} has prev {prev}"));
+        }
+        let after = match (prev, have, sub.base) {
+            // Where the chain begins in the middle nothing before it was promised.
+            (None, None, _) if sub.wants_newest => return Ok(()),
+            (_, Some(have), _) => have,
+            (Some(prev), None, _) if sub.wants_newest && sub.is_lost(prev) => prev,
+            (_, None, Some(base)) if sub.wants_newest && seq <= base => {
+                // A value of a snapshot is the last one as of the ack.
+                let newer = line.between(channel, seq, base.saturating_add(1));
+                let newer = newer.filter(|(newer, entry)| {
+                    !entry.refused && entry.gone.is_none() && !sub.is_lost(*newer)
+                });
+                return match newer.last() {
+                    None => Ok(()),
+                    Some((newer, _)) => fault(format!(
+                        "{channel} {seq} came as last value, and {newer} is newer"
+                    )),
+                };
+            }
+            (_, None, Some(base)) => base,
+            (_, None, None) => return Ok(()),
+        };
+        self.no_hole(line, sub, channel, after, seq)
+    }
+
+    fn replayed(&mut self, channel: &str, seq: u64) -> Result<Seen, Fault> {
+        let mut replays = self.replays.iter_mut();
+        let of_it = |replay: &&mut Replay| {
+            replay.channel == channel
+                && (replay.from..=replay.to).contains(&seq)
+                && seq > replay.last
+        };
+        let Some(replay) = replays.find(of_it) else {
+            return fault(format!("{channel} {seq} came again, or out of order"));
+        };
+        replay.last = seq;
+        replay.count += 1;
+        replay.came.insert(seq);
+        Ok(Seen::Replayed)
+    }
+
+    fn take_replay(&mut self, m: &Message<'_>) -> Result<Replay, Fault> {
+        let id = m.id.and_then(|id| id.get().parse::<u64>().ok());
+        let at = self.replays.iter().position(|replay| Some(replay.id) == id);
+        let Some(at) = at else {
+            return fault("the end of a replay that was not asked for");
+        };
+        let replay = self.replays.remove(at);
+        self.asked.remove(&replay.id);
+        if m.channel.as_ref() != Some(&replay.channel) {
+            return fault("the end of a replay of another channel");
+        }
+        Ok(replay)
+    }
+
+    pub(super) fn replay_complete(
+        &mut self,
+        truth: &Truth,
+        m: &Message<'_>,
+    ) -> Result<Seen, Fault> {
+        let replay = self.take_replay(m)?;
+        let (Some(from), Some(to), Some(count)) = (m.from, m.to, m.count) else {
+            return fault("a replay_complete without all of its fields");
+        };
+        if from != replay.from || to > replay.to || count != replay.count || replay.last > to {
+            return fault(format!(
+                "the replay says {from}..={to}, {count} messages; it was {replay:?}"
+            ));
+        }
+        let Some(name) = self.sub_of(&replay.channel) else {
+            return fault("a replay of what is not subscribed");
+        };
+        let sub = &self.subs[name];
+        if sub.last.is_none_or(|last| to > last) && sub.base.is_none_or(|base| to > base) {
+            return fault(format!(
+                "the replay goes to {to}, further than live delivery {:?}",
+                sub.last
+            ));
+        }
+        let epoch = self.epoch.as_deref().unwrap_or_default();
+        let mut lines = truth.lines_of(epoch);
+        let Some((_, line)) = lines.next() else {
+            return Ok(Seen::Answer);
+        };
+        let between = line.between(
+            &replay.channel,
+            from.saturating_sub(1),
+            to.saturating_add(1),
+        );
+        for (seq, entry) in between {
+            if !entry.refused && !replay.came.contains(&seq) {
+                return fault(format!(
+                    "the replay says that it is complete, without {seq}"
+                ));
+            }
+        }
+        Ok(Seen::Answer)
+    }
+
+    pub(super) fn replay_incomplete(&mut self, laws: Laws, m: &Message<'_>) -> Result<Seen, Fault> {
+        let replay = self.take_replay(m)?;
+        let (Some(sent), Some(reason)) = (m.sent, m.reason.as_deref()) else {
+            return fault("a replay_incomplete without all of its fields");
+        };
+        if let (Some(oldest), Some(newest)) = (m.oldest, m.newest)
+            && oldest > newest
+        {
+            return fault(format!("kept is {oldest}..={newest}"));
+        }
+        if sent != replay.count {
+            return fault(format!(
+                "the replay says {sent} messages, and {} came",
+                replay.count
+            ));
+        }
+        let legal = match reason {
+            "too_old" => !laws.roomy,
+            "unsubscribed" => self
+                .asked
+                .values()
+                .any(|request| request.kind == "unsubscribe"),
+            "epoch_changed" => replay.void,
+            _ => false,
+        };
+        match legal {
+            true => Ok(Seen::Answer),
+            false => fault(format!(
+                "the replay ended as {reason}, for which there was no reason"
+            )),
+        }
+    }
+}

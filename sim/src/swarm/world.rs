@@ -1,0 +1,394 @@
+//! The world of one seed: servers, clients and the stream, stepped by a list. Time moves only here.
+
+use std::time::Duration;
+
+use odin_core::feed;
+use odin_core::load::Sample;
+use odin_core::reason::LostReason;
+use odin_core::shard;
+use odin_core::time::Instant;
+
+use super::peer::Peer;
+use super::server::Server;
+use super::setup::{Setup, Upstream};
+use super::steps::Step;
+use super::stream::{Stored, Stream};
+use super::{Failure, STRIP};
+use crate::marks::{Mark, Marks};
+use crate::oracle::{Laws, LineId, Oracle};
+
+/// When the world began: nanoseconds since the Unix epoch.
+const BEGAN: u64 = 1_700_000_000_000_000_000;
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(super) setup: Setup,
+    pub(super) now: Instant,
+    pub(super) oracle: Oracle,
+    pub(super) marks: Marks,
+    pub(super) stream: Stream,
+    pub(super) servers: Vec<Server>,
+    pub(super) peers: Vec<Peer>,
+    /// The time of the message that was stored last; each has its own.
+    stored_at: u64,
+    pub(super) published: u64,
+    boots: u64,
+    pub(super) healing: bool,
+    /// Inputs that the machines were given.
+    pub(super) inputs: u64,
+}
+
+pub(super) type Check = Result<(), Failure>;
+
+impl World {
+    pub(crate) fn new(setup: Setup) -> Self {
+        let mut oracle = Oracle::new(Laws {
+            values_bounded: setup.values_bounded,
+            roomy: setup.roomy,
+        });
+        let stream = Stream {
+            line: oracle.line(),
+            created: BEGAN,
+            life: 0,
+            last_seq: 0,
+            messages: Default::default(),
+            max: setup.stream_max,
+            shared: setup.shared_stream,
+            nonce: None,
+        };
+        let clients = setup.clients.iter().enumerate();
+        let peers = clients
+            .map(|(at, (profile, window))| Peer::new(at, *profile, *window))
+            .collect();
+        let mut world = Self {
+            now: Instant::from_millis(1),
+            oracle,
+            marks: Marks::default(),
+            stream,
+            servers: Vec::new(),
+            peers,
+            stored_at: BEGAN,
+            published: 0,
+            boots: 0,
+            healing: false,
+            inputs: 0,
+            setup,
+        };
+        for at in 0..world.setup.prestored {
+            let channel = at as usize % world.setup.channels.len();
+            world.store(channel, at);
+        }
+        for _ in 0..world.setup.servers {
+            let server = world.boot();
+            world.servers.push(server);
+        }
+        world
+    }
+
+    fn boot(&mut self) -> Server {
+        self.boots += 1;
+        let line = match self.setup.upstream {
+            Upstream::JetStream => self.stream.line,
+            Upstream::Embedded | Upstream::Nats => self.oracle.line(),
+        };
+        Server::new(&self.setup, self.now, self.boots, line)
+    }
+
+    /// The number line that a server follows.
+    pub(super) fn line_of(&self, server: usize) -> LineId {
+        match self.setup.upstream {
+            Upstream::JetStream => self.stream.line,
+            Upstream::Embedded | Upstream::Nats => self.servers[server].line,
+        }
+    }
+
+    /// Lets one thing happen, and everything that follows at once.
+    pub(crate) fn step(&mut self, step: &Step) -> Check {
+        match step {
+            Step::Advance { millis } => self.advance(Duration::from_millis(*millis))?,
+            Step::Publish {
+                channel,
+                form,
+                times,
+            } => {
+                for at in 0..*times {
+                    self.publish(*channel, form.wrapping_add(at))?;
+                    self.pump()?;
+                }
+            }
+            Step::Burst { channel, times } => {
+                self.may_be_slow();
+                for at in 0..*times {
+                    self.publish(*channel, 3 + at * 8)?;
+                }
+            }
+            Step::Cut { .. }
+            | Step::Mute { .. }
+            | Step::Fail { .. }
+            | Step::Gap { .. }
+            | Step::Slow { .. }
+            | Step::Overload { .. }
+            | Step::Purge { .. }
+            | Step::Delete { .. }
+            | Step::Recreate
+            | Step::Rollback { .. } => self.upstream_fault(step)?,
+            Step::Hold { server, shard, on } => {
+                let unit = &mut self.servers[*server].units[*shard];
+                unit.held = *on;
+                if *on {
+                    self.may_be_slow();
+                }
+            }
+            Step::Sample {
+                server,
+                cpu,
+                memory,
+            } => self.sample(*server, *cpu, *memory),
+            Step::Drain { server, millis } => {
+                self.drain(*server, Duration::from_millis(*millis))?
+            }
+            Step::Restart { server } => self.restart(*server)?,
+            other => self.client_step(other)?,
+        }
+        self.pump()
+    }
+
+    /// Any client may now be behind for reasons that are not its own.
+    fn may_be_slow(&mut self) {
+        for peer in &mut self.peers {
+            peer.ever_blocked = true;
+            self.oracle.may_close(peer.id, 4008);
+        }
+    }
+
+    fn sample(&mut self, server: usize, cpu: u32, memory: u64) {
+        let server = &mut self.servers[server];
+        let sample = Sample {
+            cpu_permille: (cpu > 0).then_some(cpu),
+            memory_bytes: (memory > 0).then_some(memory * 1_000),
+            memory_limit: Some(1_000_000),
+        };
+        server.gate.sample(self.now, sample);
+        server.law.sample(self.now, cpu.into(), memory);
+    }
+
+    pub(super) fn sample_well(&mut self, server: usize) {
+        self.sample(server, 100, 100);
+    }
+
+    /// Publishes a message to the upstream. One channel too many is one that no client may see.
+    pub(super) fn publish(&mut self, channel: usize, form: u64) -> Check {
+        if self.setup.upstream == Upstream::JetStream {
+            self.store(channel, form);
+            return Ok(());
+        }
+        let (subject, payload) = self.message(channel, form);
+        for server in 0..self.servers.len() {
+            self.publish_unstored(server, channel, &subject, &payload)?;
+        }
+        Ok(())
+    }
+
+    /// The subject and payload of the next message. Every payload is unlike any other.
+    fn message(&mut self, channel: usize, form: u64) -> (String, Vec<u8>) {
+        self.published += 1;
+        let n = self.published;
+        let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let name = self.setup.channels.get(channel);
+        let subject = match name {
+            Some(name) => format!("{STRIP}{name}"),
+            None if self.setup.shared_stream && form % 2 == 0 => "other.z".into(),
+            None => format!("{STRIP}no channel"),
+        };
+        self.marks.hit_if(Mark::NoChannel, name.is_none());
+        let payload = match form % 8 {
+            0 => format!("text \"{n}\" {hash:x}").into_bytes(),
+            1 => [&[0xff, 0xfe][..], &n.to_be_bytes(), &hash.to_be_bytes()].concat(),
+            2 => format!("{{\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(180)).into_bytes(),
+            _ => format!("{{\"n\":{n},\"h\":{hash}}}").into_bytes(),
+        };
+        (subject, payload)
+    }
+
+    fn is_deliverable(&mut self, payload: &[u8]) -> bool {
+        let max = self.setup.feed.payload_bytes_max;
+        let fits = max == 0 || payload.len() <= max;
+        self.marks.hit_if(Mark::TooLarge, !fits);
+        fits
+    }
+
+    fn store(&mut self, channel: usize, form: u64) {
+        let (subject, payload) = self.message(channel, form);
+        let deliverable = self.is_deliverable(&payload);
+        self.stored_at = (BEGAN + self.now.as_nanos()).max(self.stored_at + 1);
+        let stored = Stored {
+            subject,
+            time: self.stored_at,
+            payload: payload.clone(),
+        };
+        // Told first, for the limit of the stream may take it away at once.
+        if let Some(name) = self.setup.channels.get(channel) {
+            let (line, seq) = (self.stream.line, self.stream.last_seq + 1);
+            self.oracle
+                .published(line, name, seq, &payload, deliverable);
+        }
+        self.stream.store(&mut self.oracle, stored);
+    }
+
+    fn publish_unstored(
+        &mut self,
+        at: usize,
+        channel: usize,
+        subject: &str,
+        payload: &[u8],
+    ) -> Check {
+        if !self.servers[at].link.connected {
+            self.servers[at].link.missed = true;
+            return Ok(());
+        }
+        let deliverable = self.is_deliverable(payload);
+        let server = &mut self.servers[at];
+        let seq = server.head + 1;
+        let input = feed::Input::Delivered(feed::Delivered {
+            stream_seq: 0,
+            consumer_seq: 0,
+            pending: 0,
+            time: BEGAN + self.now.as_nanos(),
+            subject,
+            payload,
+        });
+        let outcome = server.feed.handle(self.now, input);
+        let embedded = self.setup.upstream == Upstream::Embedded;
+        let name = self.setup.channels.get(channel);
+        match outcome {
+            feed::Outcome::Published(given) if given == seq && deliverable && name.is_some() => {}
+            feed::Outcome::Refused(LostReason::TooLarge) if !deliverable => {}
+            feed::Outcome::Refused(LostReason::ChannelLimit) if self.setup.values_bounded => {
+                if embedded {
+                    return Ok(());
+                }
+                server.head = seq;
+                return self.take_outputs(at);
+            }
+            feed::Outcome::Refused(LostReason::InvalidSubject) if name.is_none() => {
+                server.head = if embedded { server.head } else { seq };
+                return self.take_outputs(at);
+            }
+            other => {
+                return Err(Failure(format!(
+                    "message {seq} of {name:?} became {other:?}"
+                )));
+            }
+        }
+        server.head = seq;
+        let line = server.line;
+        if let Some(name) = name {
+            self.oracle.published(line, name, seq, payload, deliverable);
+        }
+        self.take_outputs(at)
+    }
+
+    fn drain(&mut self, at: usize, window: Duration) -> Check {
+        let by = self.now + window;
+        let server = &mut self.servers[at];
+        if server.drain_by.is_some() {
+            return Ok(());
+        }
+        server.drain_by = Some(by);
+        server.gate.drain();
+        server.law.draining = true;
+        for peer in &self.peers {
+            if peer.home.is_some_and(|home| home.server == at) {
+                self.oracle.may_close(peer.id, 1012);
+            }
+        }
+        for unit in 0..self.servers[at].units.len() {
+            self.handle(at, unit, shard::Input::Drain { deadline: by })?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn restart(&mut self, at: usize) -> Check {
+        for peer in 0..self.peers.len() {
+            if self.peers[peer].home.is_some_and(|home| home.server == at) {
+                self.end(peer, true)?;
+            }
+        }
+        self.servers[at] = self.boot();
+        self.marks.hit(Mark::Restarted);
+        Ok(())
+    }
+
+    /// Time passes, and everything that is due on the way is done when it is due.
+    pub(super) fn advance(&mut self, span: Duration) -> Check {
+        let end = self.now + span;
+        self.marks
+            .hit_if(Mark::LongPause, span >= Duration::from_secs(60));
+        self.release()?;
+        let mut turns = 0;
+        loop {
+            self.pump()?;
+            let due = self
+                .servers
+                .iter()
+                .filter_map(|server| server.due(self.now))
+                .min();
+            let Some(due) = due.filter(|due| *due <= end) else {
+                break;
+            };
+            turns = if due > self.now { 0 } else { turns + 1 };
+            if turns > 1_000 {
+                return Err(Failure(
+                    "something is due again and again, at the same time".into(),
+                ));
+            }
+            self.now = self.now.max(due);
+            self.grant();
+            self.timers()?;
+            self.pump()?;
+            self.in_time()?;
+        }
+        self.now = end;
+        self.grant();
+        self.release()?;
+        self.pump()?;
+        self.in_time()?;
+        self.fast_are_served()
+    }
+
+    fn timers(&mut self) -> Check {
+        for at in 0..self.servers.len() {
+            let due = self.servers[at].feed.poll_timeout();
+            if due.is_some_and(|due| due <= self.now) {
+                self.servers[at].feed.handle_timeout(self.now);
+                self.take_outputs(at)?;
+            }
+            for unit in 0..self.servers[at].units.len() {
+                let due = self.servers[at].units[unit].shard.poll_timeout();
+                if due.is_some_and(|due| due <= self.now) {
+                    let shard = &mut self.servers[at].units[unit].shard;
+                    shard.handle_timeout(self.now);
+                    self.flush(at, unit)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the Feed puts out goes to the link, and waits for the shards.
+    pub(super) fn take_outputs(&mut self, at: usize) -> Check {
+        self.inputs += 1;
+        let server = &mut self.servers[at];
+        while let Some(output) = server.feed.poll_output() {
+            match output {
+                feed::Output::Command(command) => server.link.carry_out(command),
+                feed::Output::Event(event) => {
+                    for unit in &mut server.units {
+                        unit.events.push_back(event.clone());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
