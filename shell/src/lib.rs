@@ -10,6 +10,7 @@ mod http;
 pub mod listener;
 pub mod logging;
 pub mod metrics;
+pub mod recorder;
 pub mod server;
 pub mod settings;
 pub mod source;

@@ -28,6 +28,7 @@ Odin WS: messages from NATS or its own source, fanned out to WebSocket clients.
   /ready               whether it serves, for readiness probes
   /admission           whether a new connection would be let in, for browsers
   /metrics             Prometheus metrics
+  /debug/record        POST to write a flight recording, for administrators
 ";
 
 pub(super) fn page() -> Reply {
