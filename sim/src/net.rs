@@ -1,7 +1,7 @@
 //! TCP for the simulated world: turmoil's streams with the byte windows of real sockets.
 //!
 //! turmoil counts segments and not bytes, so by itself it shows neither a partial write nor a full socket.
-//! Here both ends of a connection share one [`Window`] per direction: what was written and not yet read
+//! Here both ends of a connection share one window per direction: what was written and not yet read
 //! may be no more than the sender's and the receiver's buffers hold together. A window never holds more
 //! segments than bytes, and [`SEGMENTS_MAX`] is at least as many as the largest window has bytes; so
 //! turmoil's own credits are never used up, at which it would lose the end of a stream.

@@ -1,5 +1,6 @@
 //! Model clients: many to a host, each with habits that come from the seed, all of them by the document.
 
+mod acts;
 mod profile;
 mod session;
 pub(crate) mod view;

@@ -38,23 +38,23 @@ pub(super) struct Ended {
 }
 
 /// Whether the connection goes on.
-enum Next {
+pub(super) enum Next {
     GoOn,
     Leave,
 }
 
-struct Session<'a> {
-    stage: &'a Stage,
-    me: &'a SharedClient,
-    number: usize,
-    habit: Habit,
+pub(super) struct Session<'a> {
+    pub(super) stage: &'a Stage,
+    pub(super) me: &'a SharedClient,
+    pub(super) number: usize,
+    pub(super) habit: Habit,
     /// Since when its subscribe is answered.
-    acked: Option<Duration>,
-    back_at: Option<Instant>,
+    pub(super) acked: Option<Duration>,
+    pub(super) back_at: Option<Instant>,
     /// Of the next request.
-    request: u64,
-    id: ClientId,
-    ws: WebSocketStream<SimStream>,
+    pub(super) request: u64,
+    pub(super) id: ClientId,
+    pub(super) ws: WebSocketStream<SimStream>,
 }
 
 /// Makes one connection and lives it to its end.
@@ -164,7 +164,7 @@ impl Session<'_> {
     }
 
     /// Whether it keeps to what it may do.
-    fn is_polite(&self) -> bool {
+    pub(super) fn is_polite(&self) -> bool {
         !matches!(self.habit, Habit::Flooding | Habit::Malformed)
     }
 
@@ -337,7 +337,7 @@ impl Session<'_> {
     }
 
     /// Sends a request that the oracle is told of.
-    async fn ask(&mut self, request: String) -> Next {
+    pub(super) async fn ask(&mut self, request: String) -> Next {
         self.stage
             .oracle
             .borrow_mut()
@@ -346,103 +346,12 @@ impl Session<'_> {
         self.send(Message::text(request)).await
     }
 
-    async fn send(&mut self, message: Message) -> Next {
+    pub(super) async fn send(&mut self, message: Message) -> Next {
         let sent = tokio::time::timeout(SEND_TIME_MAX, self.ws.send(message)).await;
         match sent {
             Ok(Ok(())) => Next::GoOn,
             Ok(Err(_)) | Err(_) => Next::Leave,
         }
-    }
-
-    /// How long until it does something of its own.
-    fn next_act(&self) -> Duration {
-        let dice = &mut self.me.borrow_mut().dice;
-        if self.stage.healed.get() {
-            return dice.millis(5_000, 10_000);
-        }
-        match self.habit {
-            Habit::Fast | Habit::Slow => dice.millis(5_000, 15_000),
-            Habit::Stalled | Habit::Roaming => dice.millis(1_000, 6_000),
-            Habit::Flapping => dice.millis(300, 4_000),
-            Habit::Flooding => dice.millis(100, 1_000),
-            Habit::Malformed => dice.millis(500, 3_000),
-        }
-    }
-
-    /// Does something of its own; gives the close code if that is to leave.
-    async fn act(&mut self) -> Option<u16> {
-        let habit = if self.stage.healed.get() {
-            Habit::Fast
-        } else {
-            self.habit
-        };
-        let next = match habit {
-            Habit::Fast | Habit::Slow if self.is_polite() => {
-                let id = self.request;
-                self.ask(format!(r#"{{"type":"heartbeat","id":{id}}}"#))
-                    .await
-            }
-            Habit::Flooding => self.flood().await,
-            Habit::Fast | Habit::Slow => {
-                let text = r#"{"type":"heartbeat","id":0}"#;
-                self.send(Message::text(text)).await
-            }
-            Habit::Stalled => {
-                let until = Instant::now() + self.me.borrow_mut().dice.millis(1_000, 12_000);
-                while Instant::now() < until && !self.stage.healed.get() {
-                    tokio::time::sleep(Duration::from_millis(250)).await;
-                }
-                Next::GoOn
-            }
-            Habit::Flapping | Habit::Roaming => {
-                let quietly = self.me.borrow_mut().dice.permille(500);
-                if !quietly {
-                    return Some(self.leave().await);
-                }
-                Next::Leave
-            }
-            Habit::Malformed => {
-                let message = self.bad_message();
-                self.send(message).await
-            }
-        };
-        matches!(next, Next::Leave).then_some(1006)
-    }
-
-    /// Sends as much at once as no limit allows.
-    async fn flood(&mut self) -> Next {
-        for _ in 0..150 {
-            let message = Message::text(r#"{"type":"heartbeat","id":0}"#);
-            if matches!(self.send(message).await, Next::Leave) {
-                return Next::Leave;
-            }
-        }
-        Next::GoOn
-    }
-
-    fn bad_message(&self) -> Message {
-        let dice = &mut self.me.borrow_mut().dice;
-        match dice.range(0, 6) {
-            0 => Message::text("{\"type\":"),
-            1 => Message::text(r#"{"type":"dance","id":7}"#),
-            2 => Message::binary(vec![0, 1, 2]),
-            3 => Message::text(r#"{"type":"subscribe","data":{"channels":["a..b"]}}"#),
-            4 => Message::text(r#"{"type":"unsubscribe","data":{"channels":["never"]}}"#),
-            5 => Message::text(r#"{"type":"replay","data":{"channel":"never","from":1}}"#),
-            _ => Message::text("x".repeat(20_000)),
-        }
-    }
-
-    /// Leaves in good order.
-    async fn leave(&mut self) -> u16 {
-        let closing = async {
-            if self.ws.close(None).await.is_ok() {
-                while let Some(Ok(_)) = self.ws.next().await {}
-            }
-        };
-        // A server that does not answer in time is left all the same.
-        let _ = tokio::time::timeout(Duration::from_secs(2), closing).await;
-        1000
     }
 
     fn fault(&self, what: String) {

@@ -103,7 +103,7 @@ impl Client {
             if owed_lost && position != wish.map(|(_, at)| at.seq()) {
                 return fault(format!("{name}: it continues at its own position"));
             }
-            let snapshot = asked.snapshot && !(recovered && !latest) && !owed_lost;
+            let snapshot = asked.snapshot && !owed_lost && (latest || !recovered);
             if let (Some(epoch), Some(position), None) = (&m.epoch, position, wish)
                 && !is_pattern(name)
                 && position > 0

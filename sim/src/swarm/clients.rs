@@ -217,7 +217,7 @@ impl World {
         let head = positions.values().max().copied().unwrap_or(0);
         let from = head.saturating_sub(back).max(1);
         let mut data = json!({"channel": channel, "from": from});
-        if span % 3 > 0 {
+        if !span.is_multiple_of(3) {
             data["to"] = json!(from + span);
         }
         self.ask(at, json!({"type": "replay", "data": data}));

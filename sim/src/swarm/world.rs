@@ -197,7 +197,7 @@ impl World {
         let name = self.setup.channels.get(channel);
         let subject = match name {
             Some(name) => format!("{STRIP}{name}"),
-            None if self.setup.shared_stream && form % 2 == 0 => "other.z".into(),
+            None if self.setup.shared_stream && form.is_multiple_of(2) => "other.z".into(),
             None => format!("{STRIP}no channel"),
         };
         self.marks.hit_if(Mark::NoChannel, name.is_none());
