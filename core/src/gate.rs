@@ -18,6 +18,7 @@ use core::time::Duration;
 use crate::config::GateConfig;
 use crate::limiter::{Rate, TokenBucket};
 use crate::load::{Load, Sample};
+use crate::mutant::{self, Mutant};
 use crate::reason::Refusal;
 use crate::record::Tape;
 use crate::stats::GateStats;
@@ -132,7 +133,8 @@ impl Gate {
         }
         if let Some(known) = peer.and_then(|address| self.peers.get(&address).copied()) {
             let max = self.config.ip_max_connections;
-            if max != 0 && known.connections >= max {
+            let over = u32::from(mutant::is(Mutant::AddressOffByOne));
+            if max != 0 && known.connections >= max + over {
                 return Err(self.refuse(Refusal::IpCapacity, RETRY_STANDING, STANDING_SPREAD));
             }
             let wait = known.bucket.wait(now, &ip_rate(&self.config));
@@ -210,7 +212,9 @@ impl Gate {
         let max = u64::from(self.config.connections_max);
         if self.draining {
             Some(Refusal::Draining)
-        } else if max != 0 && self.connections >= max {
+        } else if max != 0
+            && self.connections >= max + u64::from(mutant::is(Mutant::CapacityOffByOne))
+        {
             Some(Refusal::Capacity)
         } else {
             self.load.refusal()
@@ -312,6 +316,10 @@ impl Gate {
 
     fn refuse(&mut self, reason: Refusal, after: Duration, spread: Duration) -> Refused {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let spread = match mutant::is(Mutant::RetryNotSpread) {
+            true => Duration::ZERO,
+            false => spread,
+        };
         refused(reason, after, spread, mix(self.random))
     }
 }

@@ -25,6 +25,11 @@ pub mod gate;
 pub mod id;
 pub mod limiter;
 pub mod load;
+#[cfg(feature = "mutants")]
+pub mod mutant;
+#[cfg(not(feature = "mutants"))]
+#[allow(unreachable_pub, reason = "public with the feature only")]
+mod mutant;
 pub mod name;
 pub mod reason;
 pub mod record;

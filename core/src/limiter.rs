@@ -9,6 +9,7 @@
 
 use core::time::Duration;
 
+use crate::mutant::{self, Mutant};
 use crate::record::codec::coded;
 use crate::time::Instant;
 
@@ -99,7 +100,10 @@ impl TokenBucket {
     }
 
     fn level_at(&self, now: Instant, rate: &Rate) -> u64 {
-        let nanos = now.as_nanos().saturating_sub(self.at.as_nanos());
+        let nanos = match mutant::is(Mutant::BucketNeverRefilled) {
+            true => 0,
+            false => now.as_nanos().saturating_sub(self.at.as_nanos()),
+        };
         // Saturating is exact here: what does not fit is far above the capacity.
         nanos
             .saturating_mul(u64::from(rate.per_second))

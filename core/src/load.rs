@@ -10,6 +10,7 @@
 use core::time::Duration;
 
 use crate::config::GateConfig;
+use crate::mutant::{self, Mutant};
 use crate::reason::Refusal;
 use crate::record::codec::coded;
 use crate::time::Instant;
@@ -60,6 +61,7 @@ impl Rule {
         // A lower threshold that is off, or above the upper one, would never let in again or flap at
         // once: the upper one then serves as both.
         let admit = match admit_percent {
+            _ if mutant::is(Mutant::HysteresisWithoutGap) => refuse_percent,
             0 => refuse_percent,
             percent => percent.min(refuse_percent),
         };

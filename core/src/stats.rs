@@ -93,7 +93,8 @@ pub struct Stats {
     pub delivery: Histogram,
     /// How resumes ended.
     pub resumes: Resumes,
-    /// Messages announced as lost to a client, by [`LostReason`]; one each where the count is unknown.
+    /// Messages announced as lost to one subscription, by [`LostReason`]; what is lost upstream is
+    /// counted by the Feed, once for all shards.
     pub lost: [u64; LostReason::COUNT],
     /// Messages passed over in latest mode.
     pub conflated: u64,

@@ -320,6 +320,22 @@ fn in_latest_mode_a_position_ahead_passes_over_what_the_client_has() {
 }
 
 #[test]
+fn in_latest_mode_a_position_ahead_of_a_line_of_its_own_counts_as_none() {
+    let mut world = World::cold(Config::default());
+    world.source_ready("e1", false, 0, 0);
+    world.publish("A");
+    for name in ["A", "*"] {
+        let (client, ack) = resume_with(&mut world, name, json!(9), json!({"mode":"latest"}));
+        assert_eq!(ack, json!([0, [name], []]));
+        world.expect(client, &[msg("A", 1, 0)]);
+    }
+    world.publish("A");
+    for client in [C(0), C(1)] {
+        world.expect(client, &[msg("A", 2, 1)]);
+    }
+}
+
+#[test]
 fn what_a_resume_has_not_read_yet_may_leave_the_log() {
     let mut world = limited(3);
     world.publish_all(&["A", "A", "A"]);

@@ -265,22 +265,6 @@ pub fn admission(outcome: Result<(), Refused>) -> Answer {
     answer(if body.open { 200 } else { 503 }, retry_after, &body)
 }
 
-/// The answer to a refused upgrade: 503 or 429 with `Retry-After`, and the exact time in the body.
-#[must_use]
-pub fn refusal(refused: &Refused) -> Answer {
-    #[derive(Serialize)]
-    struct Refusal {
-        error: &'static str,
-        retry_after_ms: u64,
-    }
-    let body = Refusal {
-        error: refused.reason.label(),
-        retry_after_ms: millis(refused.retry_after),
-    };
-    let retry_after = Some(retry_after_seconds(refused.retry_after));
-    answer(refused.reason.status(), retry_after, &body)
-}
-
 /// `Retry-After` in whole seconds (RFC 9110 10.2.3), rounded up: not before the time that was meant.
 fn retry_after_seconds(after: Duration) -> u64 {
     after.as_secs() + u64::from(after.subsec_nanos() > 0)

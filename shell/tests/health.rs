@@ -317,16 +317,4 @@ fn live_ready_admission_and_refusal() {
         Some(2),
         r#"{"open":false,"reason":"accept_rate","retry_after_ms":1200}"#,
     );
-    assert_answer(
-        &health::refusal(&refused(Refusal::Capacity, 5_000_000_000)),
-        503,
-        Some(5),
-        r#"{"error":"capacity","retry_after_ms":5000}"#,
-    );
-    assert_answer(
-        &health::refusal(&refused(Refusal::IpRate, 1)),
-        429,
-        Some(1),
-        r#"{"error":"ip_rate","retry_after_ms":1}"#,
-    );
 }

@@ -213,6 +213,7 @@ fn values_are_summed_over_the_shards() {
             ("ws_resumes_total{outcome=\"too_old\"}", "2"),
             ("ws_lost_messages_total{reason=\"slow_consumer\"}", "8"),
             ("ws_nats_messages_lost_total{reason=\"too_large\"}", "8"),
+            ("ws_lost_messages_total{reason=\"too_large\"}", "8"),
             ("ws_log_bytes", "150"),
             ("ws_shard_log_bytes{shard=\"1\"}", "200"),
             ("ws_lag_messages", "100"),

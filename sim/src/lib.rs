@@ -7,6 +7,7 @@ pub mod client;
 pub mod commands;
 pub mod dice;
 pub mod marks;
+pub mod mutants;
 pub mod net;
 pub mod oracle;
 pub mod report;

@@ -44,6 +44,18 @@ const COMMANDS: &[Command] = &[
         "the bare machines under drawn faults",
         swarm,
     ),
+    (
+        "mutants",
+        "[NAME]",
+        "every planted bug, and the seeds needed to find it",
+        mutants,
+    ),
+    (
+        "reach",
+        "[--seeds N]",
+        "how often the swarm came into each situation",
+        reach,
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -112,4 +124,55 @@ fn swarm(words: &[String]) -> Result<(), String> {
     }
     println!("{total}, in {seconds:.1} s: {pace:.0} simulated seconds a second");
     Ok(())
+}
+
+fn mutants(words: &[String]) -> Result<(), String> {
+    use odin_core::mutant::Mutant;
+    use odin_sim::mutants::{SEEDS_MAX, hunt};
+    println!("| planted bug | seeds | how it shows |\n|---|---|---|");
+    let mut missed = 0;
+    let wanted = |mutant: &Mutant| match words.first() {
+        Some(name) => format!("{mutant:?}") == *name,
+        None => true,
+    };
+    for mutant in Mutant::ALL.iter().copied().filter(wanted) {
+        let outcome = hunt(mutant, SEEDS_MAX);
+        let seeds = outcome
+            .seeds
+            .map_or("never".into(), |seeds| seeds.to_string());
+        missed += u64::from(outcome.seeds.is_none());
+        println!(
+            "| {}: {} | {seeds} | {} |",
+            format_args!("{mutant:?}"),
+            mutant.text().trim(),
+            outcome.how
+        );
+    }
+    match missed {
+        0 => Ok(()),
+        missed => Err(format!(
+            "{missed} planted bugs were not found within {SEEDS_MAX} seeds"
+        )),
+    }
+}
+
+fn reach(words: &[String]) -> Result<(), String> {
+    use odin_sim::marks::Mark;
+    let seeds = number(words, "--seeds")?.unwrap_or(1_000);
+    let mut total = odin_sim::swarm::Report::default();
+    for seed in 1..=seeds {
+        total.add(&odin_sim::swarm::run(seed)?);
+    }
+    for mark in Mark::ALL.iter().copied() {
+        let name = format!("{mark:?}");
+        println!(
+            "{:>9}  {name:<24} {}",
+            total.marks.count(mark),
+            mark.text().trim()
+        );
+    }
+    match total.marks.missing() {
+        missing if missing.is_empty() => Ok(()),
+        missing => Err(format!("never reached: {missing:?}")),
+    }
 }

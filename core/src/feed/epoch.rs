@@ -120,6 +120,11 @@ impl Naming {
         self.answered = false;
     }
 
+    /// Whether the number line is this server's own and no other knows its nonce.
+    pub(super) fn is_own(&self) -> bool {
+        self.nonce.is_some() && self.stored != self.nonce
+    }
+
     /// Whether the metadata says what it said last.
     pub(super) fn is_unchanged(&self, nonce: Option<EpochNonce>) -> bool {
         self.stored == nonce

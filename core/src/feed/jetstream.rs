@@ -22,6 +22,7 @@ use core::time::Duration;
 use super::epoch::Naming;
 use super::step::Step;
 use super::{Command, DeliverPolicy, Delivered, StreamInfo};
+use crate::mutant::{self, Mutant};
 use crate::reason::ResetReason;
 use crate::record::codec::{Broken, Code, Reader, Writer, coded};
 use crate::time::Instant;
@@ -189,6 +190,9 @@ impl Follower {
         }
         match self.phase {
             Phase::Down => {}
+            Phase::Following if mutant::is(Mutant::SilenceNotNoticed) => {
+                self.deadline = Some(now + self.silence);
+            }
             Phase::Waiting | Phase::Following => self.read_info(now, steps),
             Phase::Reading | Phase::Writing | Phase::Opening | Phase::Confirming { .. } => {
                 self.failed(now);
@@ -207,7 +211,8 @@ impl Follower {
             return;
         }
         self.deadline = Some(now + self.silence);
-        if d.consumer_seq != self.consumer_seq.saturating_add(1) {
+        let follows = d.consumer_seq == self.consumer_seq.saturating_add(1);
+        if !follows && !mutant::is(Mutant::ConsumerGapNotNoticed) {
             return self.read_info(now, steps);
         }
         self.consumer_seq = d.consumer_seq;
@@ -216,7 +221,7 @@ impl Follower {
             time: d.time,
         };
         if let Some(overlap) = self.overlap.take() {
-            if this == overlap {
+            if this == overlap || mutant::is(Mutant::OverlapNotChecked) && this.seq == overlap.seq {
                 self.failures = 0;
                 return;
             }
@@ -271,7 +276,9 @@ impl Follower {
         self.recheck = self.recheck.filter(|recheck| now < *recheck);
         match self.created {
             None => self.adopt(&info, ResetReason::SourceReady, steps),
-            Some(created) if created != info.created => {
+            Some(created)
+                if created != info.created && !mutant::is(Mutant::RecreationNotNoticed) =>
+            {
                 self.adopt(&info, ResetReason::StreamRecreated, steps);
             }
             // Another server saw a rollback, perhaps the same one that this server is about to see.
@@ -283,7 +290,14 @@ impl Follower {
                 self.begin(created, ResetReason::StreamRolledBack, steps);
             }
             // The snapshot was interrupted: what it would have told of is not known any more.
-            Some(created) if !self.complete => self.begin(created, self.began, steps),
+            Some(created) if !self.complete => {
+                // A number line that is this server's own cannot tell whether the stream went back
+                // once more meanwhile, so what was published of it gets no continuation.
+                if self.published && self.naming.is_own() {
+                    self.naming.diverge(created);
+                }
+                self.begin(created, self.began, steps);
+            }
             Some(_) => self.skip_discarded(&info, steps),
         }
         self.naming.read(info.nonce);
@@ -335,7 +349,7 @@ impl Follower {
             // What was stored between the first reading and the opening may have replaced values of
             // the snapshot, so the snapshot ends where the stream ended after the opening.
             self.snapshot_to = info.last_seq;
-            if pending == 0 {
+            if pending == 0 || mutant::is(Mutant::ReadyBeforeSnapshot) {
                 self.finish_snapshot(steps);
             }
         }
@@ -344,7 +358,13 @@ impl Follower {
 
     /// Announces what the limits of the stream or a purge took before it was read.
     fn skip_discarded(&mut self, info: &StreamInfo, steps: &mut Vec<Step>) {
-        if info.first_seq > self.have.saturating_add(1) {
+        if mutant::is(Mutant::DiscardedOffByOne) && info.first_seq > self.have.saturating_add(1) {
+            steps.push(Step::Discarded {
+                from: self.have + 1,
+                to: info.first_seq,
+            });
+            self.have = info.first_seq;
+        } else if info.first_seq > self.have.saturating_add(1) {
             steps.push(Step::Discarded {
                 from: self.have + 1,
                 to: info.first_seq - 1,

@@ -25,6 +25,7 @@ use alloc::vec::Vec;
 use crate::config::FeedConfig;
 use crate::event::{Event, Kind, Lost, Publication, Reset, SourceReady};
 use crate::id::Order;
+use crate::mutant::{self, Mutant};
 use crate::reason::{LostReason, ResetReason};
 use crate::record::Tape;
 use crate::stats::FeedStats;
@@ -298,6 +299,11 @@ impl Feed {
             }
             (kind, frame)
         };
+        if mutant::is(Mutant::TooLargeSilent)
+            && let Kind::Lost(reason) = kind
+        {
+            return Outcome::Refused(reason);
+        }
         let outcome = match kind {
             Kind::Lost(reason) => Outcome::Refused(reason),
             Kind::Message | Kind::Snapshot => Outcome::Published(seq),

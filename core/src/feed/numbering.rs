@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::id::ChannelId;
+use crate::mutant::{self, Mutant};
 use crate::name::check_channel;
 use crate::reason::LostReason;
 use crate::record::codec::{Broken, Code, Reader, Writer, coded};
@@ -77,7 +78,9 @@ impl Line {
     pub(super) fn restart(&mut self) {
         self.head = 0;
         for channel in &mut self.channels {
-            channel.last = None;
+            if !mutant::is(Mutant::PrevAcrossEpochs) {
+                channel.last = None;
+            }
         }
     }
 

@@ -17,6 +17,7 @@ use super::log::{Log, PATTERN_PLACES_MAX};
 use super::slab::Slab;
 use crate::event::{Kind, Publication};
 use crate::id::{ChannelId, Order};
+use crate::mutant::{self, Mutant};
 use crate::name;
 use crate::time::Instant;
 
@@ -280,7 +281,10 @@ impl Catalog {
         let ix = PatternIx(self.patterns.insert(Pattern {
             text: text.clone(),
             log: Log::default(),
-            complete_from: head,
+            complete_from: match mutant::is(Mutant::PatternLogOffByOne) {
+                true => Order(head.0 - 1),
+                false => head,
+            },
             subscribers: 0,
             idle_until: None,
         }));

@@ -8,7 +8,8 @@ use alloc::sync::Arc;
 
 use super::subscription::{SubIx, Topic};
 use super::{Shard, Source};
-use crate::event::{Event, Kind, Lost, Publication, Reset, SourceReady};
+use crate::event::{Event, Lost, Publication, Reset, SourceReady};
+use crate::mutant::{self, Mutant};
 use crate::time::Instant;
 
 /// Notices that are kept. A connection that has not passed one when it goes is closed as too slow.
@@ -20,7 +21,14 @@ impl Shard {
             Event::Published(publication) => self.published(&publication),
             Event::Lost(lost) => self.lost(lost),
             Event::Reset(reset) => self.reset(&reset),
-            Event::Evict { floor } => self.store.evict(&mut self.catalog, floor),
+            Event::Evict { floor } => {
+                if mutant::is(Mutant::PartialLostOnEviction) {
+                    for index in self.living() {
+                        self.at(index).front = None;
+                    }
+                }
+                self.store.evict(&mut self.catalog, floor);
+            }
             Event::SourceReady(ready) => self.source_ready(now, &ready),
         }
     }
@@ -34,20 +42,17 @@ impl Shard {
             let pattern = self.catalog.channel(ix).patterns[at];
             self.wake(Topic::Pattern(pattern));
         }
-        if let Kind::Lost(reason) = publication.kind {
-            self.stats.lost[reason as usize] += 1;
-        }
     }
 
     fn lost(&mut self, lost: Arc<Lost>) {
         let head = lost.to.unwrap_or(lost.from);
         self.source.head_seq = self.source.head_seq.max(head);
         // Whoever resumes from before the hole must hear of it, and is told so by `unrecovered`.
-        self.source.proven_from = self.source.proven_from.max(head);
+        if !mutant::is(Mutant::HoleNotRemembered) {
+            self.source.proven_from = self.source.proven_from.max(head);
+        }
         self.source.lost_to = head;
         self.store.skip(lost.order, head);
-        self.stats.lost[lost.reason as usize] +=
-            lost.to.map_or(1, |to| to.saturating_sub(lost.from) + 1);
         self.notices.push_back(lost);
         self.notices_total += 1;
         if self.notices.len() > NOTICES_MAX {

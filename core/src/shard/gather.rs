@@ -10,6 +10,7 @@ use super::subscription::{SubIx, Subscription, Topic};
 use super::transmit::{Piece, Taken, Visit};
 use crate::event::Publication;
 use crate::id::Order;
+use crate::mutant::{self, Mutant};
 use crate::reason::LostReason;
 use crate::wire::event;
 use crate::wire::request::{Mode, OnLost};
@@ -128,7 +129,7 @@ impl Shard {
     }
 
     /// Whether entries that a subscription has not read are gone, and it has to know.
-    fn stands_before_hole(&self, sub: &Subscription) -> bool {
+    pub(super) fn stands_before_hole(&self, sub: &Subscription) -> bool {
         let (place, seq) = self.gone_before(sub);
         sub.owes_lost || sub.next <= place && seq > sub.seq
     }
@@ -152,6 +153,9 @@ impl Shard {
                 Topic::Pattern(_) => self.store.first_after(to),
             };
             reason = LostReason::Discarded;
+        }
+        if mutant::is(Mutant::LostRangeShort) && to > from {
+            to -= 1;
         }
         let name = self.topic_name(sub.topic);
         let frame = event::lost(Some(name), from, Some(to), reason);
@@ -201,7 +205,7 @@ impl Shard {
                 break;
             }
             let publication = self.entry_at(place);
-            if publication.seq <= sub.seq {
+            if publication.seq <= sub.seq && !mutant::is(Mutant::AheadNotPassedOver) {
                 turn.advance = place.next();
             } else if !turn.push(place, publication) {
                 return Gathered::Part(turn.visit());
@@ -225,7 +229,9 @@ impl Shard {
         else {
             return Gathered::All(turn.visit());
         };
-        if self.entry_at(newest).seq <= sub.seq {
+        let waiting = channel.log.places.len() - channel.log.index_from(sub.next);
+        let skips = mutant::is(Mutant::ConflationDropsNewest) && waiting > 1;
+        if self.entry_at(newest).seq <= sub.seq || skips {
             turn.advance = newest.next();
             return Gathered::All(turn.visit());
         }
@@ -253,7 +259,11 @@ impl Shard {
         let newest_only = in_snapshot || sub.mode == Mode::Latest;
         // A snapshot ends at a place of its own: what was dropped after it is a hole.
         let end = if in_snapshot {
-            sub.since.min(self.store.head())
+            let since = match mutant::is(Mutant::SnapshotEndsEarly) {
+                true => Order(sub.since.0 - 1).max(sub.next),
+                false => sub.since,
+            };
+            since.min(self.store.head())
         } else {
             self.store.head()
         };

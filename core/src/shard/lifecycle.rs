@@ -16,6 +16,7 @@ use super::subscription::SubIx;
 use super::{Output, Shard, Slot};
 use crate::id::{ConnId, Order};
 use crate::limiter::TokenBucket;
+use crate::mutant::{self, Mutant};
 use crate::reason::CloseReason;
 use crate::time::Instant;
 use crate::wire::{event, frame};
@@ -291,6 +292,10 @@ impl Shard {
             return self.close(index, now, CloseReason::SlowConsumer);
         }
         if after(session.heard, config.idle_timeout).is_some_and(|at| at <= now) {
+            if mutant::is(Mutant::IdleNotNoticed) {
+                session.heard = now;
+                return;
+            }
             return self.close(index, now, CloseReason::Idle);
         }
         if let Some(extra) = session.extra.as_deref_mut() {
@@ -299,6 +304,9 @@ impl Shard {
                     .draining
                     .unwrap_or(now)
                     .max(now + Duration::from_millis(1));
+                if mutant::is(Mutant::CloseBeforeFlush) {
+                    return self.close(index, now, CloseReason::Draining);
+                }
                 return self.close_gracefully(index, CloseReason::Draining, by);
             }
             if let Some((until, ..)) = &extra.held
@@ -329,6 +337,7 @@ impl Shard {
     pub(super) fn writable(&mut self, conn: ConnId) {
         if let Some(session) = self.session_mut(conn)
             && session.state == State::Blocked
+            && !mutant::is(Mutant::WritableIgnored)
         {
             session.state = State::Ready;
             self.ready.push_back(conn);

@@ -14,6 +14,7 @@ use super::catalog::{Catalog, ChannelIx};
 use super::subscription::SubIx;
 use crate::event::{Kind, Publication};
 use crate::id::Order;
+use crate::mutant::{self, Mutant};
 
 /// How many places a pattern's log holds. A cursor before its start reads the arena instead, so this
 /// is a bound on an index and not on what can be delivered.
@@ -53,6 +54,10 @@ impl Log {
     }
 
     fn note_dropped(&mut self, order: Order, seq: u64) {
+        let order = match mutant::is(Mutant::LogEdgeOffByOne) {
+            true => Order(order.0 - 1),
+            false => order,
+        };
         self.dropped_to = self.dropped_to.max(order);
         self.dropped_seq = self.dropped_seq.max(seq);
     }
@@ -230,7 +235,9 @@ impl Store {
             catalog.note_last(ix, publication);
             // What came before the snapshot is unknown, so it counts as dropped; the places do not,
             // because no cursor of this number line can stand there.
-            catalog.channel_mut(ix).log.dropped_seq = publication.seq.saturating_sub(1);
+            if !mutant::is(Mutant::SnapshotHidesPast) {
+                catalog.channel_mut(ix).log.dropped_seq = publication.seq.saturating_sub(1);
+            }
             self.hold(catalog, ix, publication.clone());
         } else {
             let slot = Slot {
@@ -291,7 +298,9 @@ impl Store {
             let Some(publication) = slot.publication else {
                 continue;
             };
-            self.arena_bytes -= publication.frame.len();
+            if !mutant::is(Mutant::BytesLeak) {
+                self.arena_bytes -= publication.frame.len();
+            }
             let channel = catalog.channel_mut(slot.channel);
             let oldest = channel.log.places.pop_front();
             assert!(
@@ -302,7 +311,7 @@ impl Store {
             // An older value was kept until now for those whose snapshot it is; what superseded it
             // leaves the arena, so it goes as well.
             self.release_held(catalog, slot.channel);
-            if is_last {
+            if is_last && !mutant::is(Mutant::HeldValueDropped) {
                 self.hold(catalog, slot.channel, publication);
             } else {
                 if catalog.channel(slot.channel).newest().is_none() {

@@ -13,6 +13,7 @@ mod api;
 mod catalog;
 mod feed_events;
 mod gather;
+mod inspect;
 mod lag;
 mod lane;
 mod lifecycle;
@@ -39,6 +40,7 @@ use bytes::Bytes;
 
 pub use self::api::{Input, Message, Output, Transmit};
 use self::catalog::Catalog;
+pub use self::inspect::{ChannelStanding, Inspection, Standing};
 use self::log::Store;
 pub use self::record::{Call, Given};
 use self::record::{ShardTape, Timed};

@@ -9,6 +9,7 @@ use super::subscription::{SubIx, Topic};
 use super::transmit::{Piece, Taken};
 use crate::event::{Kind, Publication};
 use crate::id::Order;
+use crate::mutant::{self, Mutant};
 use crate::name;
 use crate::reason::{ErrorCode, UnrecoveredReason};
 use crate::record::codec::coded;
@@ -36,6 +37,13 @@ pub(super) struct Replay {
     incomplete: bool,
     /// The number line ended under it.
     void: bool,
+}
+
+#[cfg(feature = "verify")]
+impl Replay {
+    pub(super) fn is_void(&self) -> bool {
+        self.void
+    }
 }
 
 impl Shard {
@@ -181,7 +189,7 @@ impl Shard {
             let Some(publication) = self.store.get(*place) else {
                 continue;
             };
-            if publication.seq > replay.to {
+            if publication.seq > replay.to && !mutant::is(Mutant::ReplayPastEnd) {
                 break;
             }
             let full = taken.pieces.len() >= REPLAY_SLICES;
@@ -234,7 +242,7 @@ impl Shard {
     pub(super) fn end_all_replays(&mut self, index: u32) {
         if let Some(extra) = self.at(index).extra.as_deref_mut() {
             for replay in &mut extra.replays {
-                replay.void = true;
+                replay.void = !mutant::is(Mutant::ReplayAcrossReset);
             }
         }
     }

@@ -7,6 +7,7 @@ use alloc::string::String;
 use super::session::Purpose;
 use super::{Message, Shard, lane, replay};
 use crate::id::ConnId;
+use crate::mutant::{self, Mutant};
 use crate::reason::{CloseReason, ErrorCode};
 use crate::time::Instant;
 use crate::wire::request::{Body, Rejected, Request, RequestId};
@@ -63,13 +64,15 @@ impl Shard {
         let drops_max = self.config.message_drops_max;
         let session = self.at(index);
         if session.bucket.take(now, &rate).is_ok() {
-            session.drops = 0;
+            if !mutant::is(Mutant::DropsNotForgotten) {
+                session.drops = 0;
+            }
             return true;
         }
         session.drops = session.drops.saturating_add(1);
         let flooding = drops_max > 0 && session.drops >= drops_max;
         self.stats.rate_limited += 1;
-        if flooding {
+        if flooding && !mutant::is(Mutant::FloodNotEnded) {
             self.close(index, now, CloseReason::Flooding);
         }
         false

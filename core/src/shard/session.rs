@@ -13,6 +13,7 @@ use super::replay::Replay;
 use super::subscription::SubIx;
 use crate::id::Order;
 use crate::limiter::TokenBucket;
+use crate::mutant::{self, Mutant};
 use crate::reason::CloseReason;
 use crate::record::codec::{coded, coded_variants};
 use crate::time::Instant;
@@ -174,6 +175,9 @@ impl Session {
 
     /// Whether data may be sent: not before the `reset` that gives the subscriptions their epoch.
     pub(crate) fn gated(&self) -> bool {
+        if mutant::is(Mutant::ResetNotGating) {
+            return false;
+        }
         self.extra.as_ref().is_some_and(|extra| extra.without_epoch)
     }
 }

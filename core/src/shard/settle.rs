@@ -11,6 +11,7 @@ use super::subscription::SubIx;
 use super::transmit::{Piece, Taken};
 use crate::event::Kind;
 use crate::id::{ConnId, Order};
+use crate::mutant::{self, Mutant};
 use crate::time::Instant;
 
 impl Shard {
@@ -118,7 +119,10 @@ impl Shard {
     /// A frame was written whole, or becomes the front.
     fn finish(&mut self, now: Instant, index: u32, frame: Bytes, purpose: Purpose, written: usize) {
         if written < frame.len() {
-            let rest = frame.slice(written..);
+            let rest = match mutant::is(Mutant::PartialSentAgain) {
+                true => frame,
+                false => frame.slice(written..),
+            };
             self.at(index).front = Some(Box::new(Front { rest, purpose }));
         } else {
             self.count_written(now, index, purpose);
@@ -156,7 +160,7 @@ impl Shard {
             let session = self.at(index);
             session.state = State::Blocked;
             if bytes > 0 || !session.stalled {
-                session.stalled = true;
+                session.stalled = !mutant::is(Mutant::StallNotNoticed);
                 session.stalled_since = now;
             }
             self.file(index);

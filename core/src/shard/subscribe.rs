@@ -13,6 +13,7 @@ use super::catalog::{ChannelIx, PatternIx};
 use super::session::Purpose;
 use super::subscription::{SubIx, Subscription, Topic};
 use crate::id::Order;
+use crate::mutant::{self, Mutant};
 use crate::name;
 use crate::reason::{ErrorCode, UnrecoveredReason};
 use crate::time::Instant;
@@ -152,7 +153,9 @@ impl Shard {
             let message = format!("more than {} patterns", config.patterns_per_connection);
             return Err((ErrorCode::TooManyPatterns, message));
         }
-        self.check_overlaps(index, names)?;
+        if !mutant::is(Mutant::OverlapAllowed) {
+            self.check_overlaps(index, names)?;
+        }
         let new_patterns = names.iter().filter(|name| name::is_pattern(name));
         let new_patterns = new_patterns
             .filter(|name| !self.catalog.is_active_pattern(name))
@@ -247,6 +250,12 @@ impl Shard {
                         .store
                         .first_of_channel_after(&self.catalog, ix, position.seq);
                     (start.seq, start.position) = (position.seq, Some(position.seq));
+                    if mutant::is(Mutant::ResumeDuplicate) && position.seq > 0 {
+                        start.seq = position.seq - 1;
+                        start.next =
+                            self.store
+                                .first_of_channel_after(&self.catalog, ix, start.seq);
+                    }
                     start.resumed = Some(Ok(()));
                     return start;
                 }
@@ -389,7 +398,11 @@ impl Shard {
     }
 }
 
-/// Whether a position means nothing on this number line.
+/// Whether a position means nothing on this number line: it is of another one, or after the end of one
+/// that only this server extends, where waiting for it would hide what comes until then.
 fn is_void(outcome: Result<(), UnrecoveredReason>) -> bool {
-    outcome == Err(UnrecoveredReason::EpochChanged)
+    matches!(
+        outcome,
+        Err(UnrecoveredReason::EpochChanged | UnrecoveredReason::AheadOfLog)
+    )
 }

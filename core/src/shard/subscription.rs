@@ -9,6 +9,7 @@ use super::catalog::{ChannelIx, PatternIx};
 use super::log::Log;
 use super::session::Session;
 use crate::id::Order;
+use crate::mutant::{self, Mutant};
 use crate::record::codec::{Broken, Code, Reader, Writer, coded};
 use crate::time::Instant;
 use crate::wire::request::{Mode, OnLost};
@@ -149,6 +150,9 @@ impl Shard {
     pub(super) fn wake(&mut self, topic: Topic) {
         // The list is emptied in place and given back, so that its room is used again.
         let mut waiting = core::mem::take(&mut self.log_mut(topic).waiting);
+        if mutant::is(Mutant::WakeMissed) && waiting.len() > 1 {
+            waiting.pop();
+        }
         for ix in waiting.drain(..) {
             self.pend(ix);
         }
@@ -183,6 +187,7 @@ impl Shard {
         let session = self.at(conn);
         session.subscription_count -= 1;
         match topic {
+            Topic::Channel(_) if mutant::is(Mutant::IndexLeak) => {}
             Topic::Channel(ix) => self.catalog.release_channel(ix),
             Topic::Pattern(ix) => {
                 session.pattern_count -= 1;
@@ -198,7 +203,9 @@ impl Shard {
         } = self.subs[ix.0];
         let log = self.log_mut(topic);
         log.waiting.swap_remove(waiting_at as usize);
-        if let Some(moved) = log.waiting.get(waiting_at as usize).copied() {
+        if let Some(moved) = log.waiting.get(waiting_at as usize).copied()
+            && !mutant::is(Mutant::WaitingPlaceStale)
+        {
             self.subs[moved.0].waiting_at = waiting_at;
         }
     }

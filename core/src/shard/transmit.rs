@@ -17,6 +17,7 @@ use super::session::{Front, Purpose, State};
 use super::subscription::SubIx;
 use super::{Shard, Transmit};
 use crate::id::{ConnId, Order};
+use crate::mutant::{self, Mutant};
 use crate::reason::CloseReason;
 use crate::time::Instant;
 
@@ -148,7 +149,10 @@ impl Shard {
             .extra
             .as_ref()
             .and_then(|extra| extra.reset.as_ref());
-        let answers = reset.map_or(usize::MAX, |(answers, _)| *answers);
+        let mut answers = reset.map_or(usize::MAX, |(answers, _)| *answers);
+        if mutant::is(Mutant::AckAfterMessage) && session.pending_tail != SubIx::NONE {
+            answers = 0;
+        }
         let frames = session.lane.as_deref().into_iter().flat_map(Lane::iter);
         for frame in frames.take(answers) {
             if !taken.fits(frame.len()) {
@@ -182,6 +186,7 @@ impl Shard {
         let concerns = self.at(index).subscription_count > 0;
         let notice = self.notice_after(passed).filter(|_| concerns).cloned();
         let barrier = notice.as_ref().map(|notice| notice.order);
+        let barrier = barrier.filter(|_| !mutant::is(Mutant::NoticeOutOfOrder));
         let limit = [barrier, flush_until]
             .into_iter()
             .flatten()

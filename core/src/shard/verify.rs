@@ -29,6 +29,8 @@ pub struct Census {
     pub flushing: usize,
     /// Replays under way.
     pub replays: usize,
+    /// Replays under way of the number line that is.
+    pub replays_valid: usize,
     /// Subscriptions with something to send.
     pub pending: usize,
     /// Subscriptions that stand before a hole.
@@ -229,6 +231,7 @@ impl Shard {
             census.resets += usize::from(extra.reset.is_some());
             census.held_subscribes += usize::from(extra.held.is_some());
             census.replays += extra.replays.len();
+            census.replays_valid += extra.replays.iter().filter(|r| !r.is_void()).count();
             let closing = extra.closing.as_ref();
             census.flushing +=
                 usize::from(closing.is_some_and(|closing| closing.flush_until.is_some()));

@@ -290,8 +290,10 @@ fn accept_name(history: &History, options: &Subscribe, name: &'static str) -> Ac
         };
         has_start = outcome.is_ok() || outcome == Err("too_old") && options.keep_on;
         if has_start {
-            // In latest mode a position of another number line is none: the newest is newer.
-            position = Some(if same { wish.seq } else { 0 });
+            // In latest mode a position of another number line is none: the newest is newer. So is one
+            // that a number line of this server's own has not come to.
+            let comes = history.durable || wish.seq <= history.head;
+            position = Some(if same && comes { wish.seq } else { 0 });
         }
         resumed = Some(outcome);
     }

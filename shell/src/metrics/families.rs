@@ -150,10 +150,14 @@ fn recovery(out: &mut Families, s: &Snapshot) {
         "outcome",
         std::iter::once(recovered).chain(outcomes),
     );
-    let lost = sum_each(s, |stats| &stats.lost);
+    let mut lost = sum_each(s, |stats| &stats.lost);
+    for (sum, upstream) in lost.iter_mut().zip(s.feed.lost) {
+        *sum += upstream;
+    }
     out.counters(
         "ws_lost_messages_total",
-        "Messages announced to a client as lost, by reason; 1 each where the count is unknown.",
+        "Messages lost, by reason: those of the source once, those of a slow client for each \
+         subscription that was told; 1 each where the count is unknown.",
         "reason",
         labelled(LostReason::ALL, &lost, |r| r.label()),
     );

@@ -37,6 +37,7 @@ impl Client {
             to: request.data.to.unwrap_or(u64::MAX),
             last: 0,
             count: 0,
+            crossed: false,
             void: false,
             came: Default::default(),
         });
@@ -66,7 +67,7 @@ impl Client {
             }
         }
         if !self.subs.is_empty() && m.epoch.is_some() && m.epoch != self.epoch {
-            return fault("another epoch, and no reset");
+            self.awaits_reset = true;
         }
         if self.epoch != m.epoch && m.epoch.is_some() {
             self.chains.clear();

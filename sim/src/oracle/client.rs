@@ -35,6 +35,8 @@ pub(super) struct Sub {
     /// The highest seq that came, or was named as lost.
     pub(super) last: Option<u64>,
     pub(super) lost: Vec<(u64, u64)>,
+    /// The highest seq that came as a message.
+    pub(super) came: u64,
     pub(super) latest: bool,
     pub(super) continues: bool,
     /// The newest value of each channel is promised, whatever its seq.
@@ -67,6 +69,8 @@ pub(super) struct Replay {
     pub(super) to: u64,
     pub(super) last: u64,
     pub(super) count: u64,
+    /// A reset came since it was asked for.
+    pub(super) crossed: bool,
     /// The number line ended under it.
     pub(super) void: bool,
     /// The messages that came, for completeness.
@@ -79,6 +83,8 @@ pub(super) struct Client {
     pub(super) welcomed: bool,
     pub(super) over: bool,
     pub(super) epoch: Option<String>,
+    /// An ack named another epoch than the other subscriptions have: a reset must be on its way.
+    pub(super) awaits_reset: bool,
     /// Asked and not answered, by id.
     pub(super) asked: BTreeMap<u64, Request>,
     /// The id of the last answer that keeps the order of requests.
@@ -229,6 +235,9 @@ impl Client {
             return fault("it is on another number line than its server");
         }
         let line = truth.line(line);
+        if self.awaits_reset {
+            return fault("another epoch, and no reset");
+        }
         for (name, sub) in &self.subs {
             if sub.gated || sub.owed_lost {
                 return fault(format!("{name} still waits for a notice"));
@@ -290,6 +299,25 @@ impl Client {
             .map_err(|Fault(what)| Fault(format!("{name}, at the end: {what}")))
     }
 
+    /// Whether every lossless subscription was given what it promises of `line` up to `head`.
+    pub(super) fn has_until(&self, truth: &Truth, line: LineId, head: u64) -> Result<(), Fault> {
+        let line = truth.line(line);
+        for (name, sub) in self
+            .subs
+            .iter()
+            .filter(|(_, sub)| !sub.latest && !sub.gated)
+        {
+            for channel in line.channels().filter(|channel| covers(name, channel)) {
+                let begun = self.chains.get(channel).copied();
+                let Some(have) = begun.or(sub.base.filter(|_| !sub.wants_newest)) else {
+                    continue;
+                };
+                self.no_hole(line, sub, channel, have, head.saturating_add(1))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether every message of a channel between two that came is announced as lost, or was never promised.
     pub(super) fn no_hole(
         &self,
@@ -300,8 +328,10 @@ impl Client {
         before: u64,
     ) -> Result<(), Fault> {
         for (seq, entry) in line.between(channel, after, before) {
-            let gone_before =
-                entry.gone.is_some_and(|tick| tick <= sub.since) && (!sub.recovered || sub.latest);
+            // A number line may have lost messages before its first value was read.
+            let begins = sub.wants_newest && !sub.seen.contains(channel);
+            let gone_before = entry.gone.is_some_and(|tick| tick <= sub.since || begins)
+                && (!sub.recovered || sub.latest);
             if !sub.is_lost(seq) && !gone_before {
                 return fault(format!("{channel} {seq} is missing, and nobody was told"));
             }

@@ -17,7 +17,7 @@ impl Client {
                 "{channel} is not subscribed: before the ack, after the end, or foreign"
             ));
         };
-        if self.subs[&name].gated {
+        if self.subs[&name].gated || self.awaits_reset {
             return fault("a message before the reset that gives it an epoch");
         }
         let hash = digest(data.get(), m.encoding.is_some());
@@ -47,6 +47,7 @@ impl Client {
         self.chains.insert(channel.clone(), seq);
         if let Some(sub) = self.subs.get_mut(&name) {
             sub.last = Some(seq);
+            sub.came = seq;
             sub.seen.insert(channel.clone());
         }
         Ok(Seen::Message)
@@ -112,6 +113,7 @@ impl Client {
             replay.channel == channel
                 && (replay.from..=replay.to).contains(&seq)
                 && seq > replay.last
+                && !replay.void
         };
         let Some(replay) = replays.find(of_it) else {
             return fault(format!("{channel} {seq} came again, or out of order"));
@@ -142,6 +144,9 @@ impl Client {
         m: &Message<'_>,
     ) -> Result<Seen, Fault> {
         let replay = self.take_replay(m)?;
+        if replay.void {
+            return fault("a replay that is complete, of a number line that ended");
+        }
         let (Some(from), Some(to), Some(count)) = (m.from, m.to, m.count) else {
             return fault("a replay_complete without all of its fields");
         };
@@ -202,7 +207,8 @@ impl Client {
                 .asked
                 .values()
                 .any(|request| request.kind == "unsubscribe"),
-            "epoch_changed" => replay.void,
+            "epoch_changed" => replay.crossed,
+            "upstream_unavailable" => self.epoch.is_none(),
             _ => false,
         };
         match legal {

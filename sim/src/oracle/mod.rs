@@ -229,6 +229,19 @@ impl Oracle {
             .map_err(|fault| known.violation(client, fault))
     }
 
+    /// Whether a client was given all that its subscriptions promise of a line up to `head`.
+    ///
+    /// # Errors
+    /// What it was not given.
+    pub fn has_until(&self, client: ClientId, line: LineId, head: u64) -> Result<(), Violation> {
+        let Some(known) = self.clients.get(&client) else {
+            return Ok(());
+        };
+        known
+            .has_until(&self.truth, line, head)
+            .map_err(|fault| known.violation(client, fault))
+    }
+
     /// Whether a client was answered all that it asked.
     ///
     /// # Errors

@@ -19,7 +19,13 @@ impl Client {
                 return fault("a lost for all subscriptions, and there is none");
             }
             self.is_really_gone(truth, from, m.to, reason)?;
-            for sub in self.subs.values_mut() {
+            for (name, sub) in &mut self.subs {
+                // What came since the ack was before the hole; only a resumed position may be after it.
+                if !sub.recovered && sub.came > sub.base.unwrap_or(0) && sub.came >= from {
+                    return fault(format!(
+                        "{name}: a notice of {from} after what came behind it"
+                    ));
+                }
                 sub.lost.push((from, to));
                 sub.last = sub.last.max(m.to);
                 sub.seen.clear();
@@ -100,9 +106,12 @@ impl Client {
             return fault("a reset, and nothing is subscribed");
         }
         self.epoch = Some(epoch.clone());
+        self.awaits_reset = false;
         self.chains.clear();
         for replay in &mut self.replays {
-            replay.void = true;
+            replay.crossed = true;
+            // One of which nothing came may have begun after the reset, which was on its way.
+            replay.void = replay.count > 0;
         }
         for sub in self.subs.values_mut() {
             (sub.base, sub.last) = (Some(0), Some(0));
@@ -112,6 +121,7 @@ impl Client {
             sub.owed_lost = false;
             sub.wants_newest = true;
             sub.recovered = false;
+            sub.came = 0;
         }
         Ok(Seen::Reset)
     }

@@ -81,6 +81,10 @@ impl World {
         let bucket = Bucket::new(now, config.message_rate, config.message_burst);
         self.peers[at].connected(now, home, bucket);
         self.oracle.opened(self.peers[at].id);
+        if self.setup.values_bounded {
+            // Values that were given up for want of room are a hole for whoever was to get them.
+            self.oracle.may_close(self.peers[at].id, 4008);
+        }
         self.servers[server].units[unit]
             .clients
             .insert(conn.index(), at);
@@ -307,6 +311,19 @@ impl World {
         let home = peer.home?;
         let at_once = peer.profile.reads() && !peer.ever_blocked && !peer.closing;
         (at_once && self.in_sync(home.server)).then(|| self.line_of(home.server))
+    }
+
+    /// Up to where a client that is drained has everything when it is closed: logs that keep everything are
+    /// flushed first.
+    pub(super) fn is_flushed(&self, at: usize) -> Option<(LineId, u64)> {
+        let (config, feed) = (&self.setup.config, &self.setup.feed);
+        let peer = &self.peers[at];
+        let home = peer.home.filter(|_| peer.must_end.is_none())?;
+        let keeps = config.log_messages > 1_000
+            && feed.log_bytes > 1 << 20
+            && (feed.log_age.is_zero() || feed.log_age > Duration::from_secs(200));
+        let began = self.servers[home.server].drain_head.filter(|_| keeps);
+        began.filter(|(line, _)| *line == self.line_of(home.server))
     }
 
     /// One slow client never delays another: who reads at once has everything at once.

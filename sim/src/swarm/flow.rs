@@ -40,7 +40,16 @@ impl World {
         let held = self.servers[at].units[unit].held && !self.healing;
         while !held && let Some(event) = self.servers[at].units[unit].events.pop_front() {
             self.mark_event(at, unit, &event)?;
-            self.handle(at, unit, Input::Event(event))?;
+            let resets = matches!(event, Event::Reset(_));
+            self.inputs += 1;
+            let shard = &mut self.servers[at].units[unit].shard;
+            shard.handle(self.now, Input::Event(event));
+            if resets && self.verify(at, unit)?.replays_valid > 0 {
+                return Err(Failure(
+                    "a replay goes on in a number line that ended".into(),
+                ));
+            }
+            self.flush(at, unit)?;
             moved = true;
         }
         let waits = !self.servers[at].units[unit].events.is_empty();
@@ -91,7 +100,12 @@ impl World {
 
     /// Writes to whoever is ready.
     pub(super) fn flush(&mut self, at: usize, unit: usize) -> Check {
-        loop {
+        for turn in 0.. {
+            if turn > 20_000 {
+                return Err(Failure(
+                    "who has written all is ready again and again".into(),
+                ));
+            }
             while let Some(Output::Close { conn, reason }) =
                 self.servers[at].units[unit].shard.poll_output()
             {
@@ -112,7 +126,8 @@ impl World {
             self.write(at, unit, conn)?;
         }
         let census = self.verify(at, unit)?;
-        self.mark(&census);
+        let stats = self.servers[at].units[unit].shard.stats();
+        self.mark(&census, usize::from(stats.last_values_dropped > 0));
         Ok(())
     }
 
@@ -195,7 +210,7 @@ impl World {
             .map_err(|what| Failure(format!("the accounts of shard {at}.{unit}: {what}")))
     }
 
-    fn mark(&mut self, census: &Census) {
+    fn mark(&mut self, census: &Census, dropped: usize) {
         for (mark, count) in [
             (Mark::SubscribeHeld, census.held_subscribes),
             (Mark::Gated, census.gated),
@@ -209,6 +224,7 @@ impl World {
             (Mark::FlushedBeforeClose, census.flushing),
             (Mark::RecoveredAhead, census.ahead),
             (Mark::ResumeOwesLost, census.owing),
+            (Mark::ValueDropped, dropped),
         ] {
             self.marks.hit_if(mark, count > 0);
         }
@@ -259,6 +275,7 @@ impl World {
     /// A client reads, and takes what it read for what it says.
     pub(super) fn read(&mut self, at: usize, bytes: usize) -> Check {
         let fast = self.is_served_at_once(at);
+        let flushed = self.is_flushed(at);
         let peer = &mut self.peers[at];
         let bytes = bytes.min(peer.inflight.len());
         peer.decoder.push(&peer.inflight[..bytes]);
@@ -274,6 +291,9 @@ impl World {
             };
             if let (Some(Some(1012)), Some(line)) = (close, fast) {
                 self.oracle.at_head(peer.id, line)?;
+            }
+            if let (Some(Some(1012)), Some((line, head))) = (close, flushed) {
+                self.oracle.has_until(peer.id, line, head)?;
             }
             let seen = self.oracle.client_received(peer.id, frame)?;
             if matches!(frame, Frame::Ping) {

@@ -74,6 +74,8 @@ pub(super) struct Server {
     pub(super) line: LineId,
     pub(super) head: u64,
     pub(super) drain_by: Option<Instant>,
+    /// Where the line stood when the drain began.
+    pub(super) drain_head: Option<(LineId, u64)>,
     pub(super) retries: Vec<u128>,
 }
 
@@ -104,6 +106,7 @@ impl Server {
             line,
             head: 0,
             drain_by: None,
+            drain_head: None,
             retries: Vec::new(),
         }
     }
@@ -111,7 +114,7 @@ impl Server {
     /// When something is due.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         let link = &self.link;
-        let fetching = link.fetching && link.connected;
+        let fetching = link.fetching && link.connected && link.consumer.is_some();
         let heartbeat = fetching.then_some(link.heartbeat_at.max(link.mute_until));
         let answer = (link.command.is_some() && link.mute_until > now).then_some(link.mute_until);
         let shards = self

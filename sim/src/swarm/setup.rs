@@ -101,7 +101,7 @@ impl Setup {
         ]);
         let stream = upstream == Upstream::JetStream;
         let rollbacks = stream && rng.one_in(4);
-        let shared_stream = stream && rng.one_in(4);
+        let shared_stream = stream && !rollbacks && rng.one_in(4);
         let deletes = stream && !rollbacks && !shared_stream && rng.one_in(2);
         let servers = if stream && !rollbacks && rng.one_in(2) {
             2

@@ -45,6 +45,8 @@ pub(crate) enum Step {
     Cut { server: usize, millis: u64 },
     /// The upstream of a server says nothing for a time.
     Mute { server: usize, millis: u64 },
+    /// The consumer of a server dies, and nobody says so.
+    Wedge { server: usize },
     /// The next answers of the upstream are failures.
     Fail { server: usize, times: u64 },
     /// The consumer of a server leaves out a message.
@@ -130,7 +132,7 @@ pub(crate) fn plan(rng: &mut Rng, setup: &Setup) -> Vec<Step> {
                 cpu: rng.pick(&[0, 500, 850, 950, 990]),
                 memory: rng.pick(&[0, 500, 870, 905, 980]),
             },
-            97 if !setup.rollbacks && rng.one_in(6) => Step::Drain {
+            97 if !setup.rollbacks && rng.one_in(3) => Step::Drain {
                 server: rng.index(setup.servers),
                 millis: rng.pick(&[0, 50, 2_000, 30_000]),
             },
@@ -257,7 +259,7 @@ fn client_step(rng: &mut Rng, setup: &Setup) -> Step {
             client,
             all: rng.one_in(2),
         },
-        (_, 12..14) => Step::Replay {
+        (_, 12..14) | (Profile::Slow, 14..17) => Step::Replay {
             client,
             back: rng.below(30),
             span: rng.below(30),
@@ -285,7 +287,8 @@ fn upstream_step(rng: &mut Rng, setup: &Setup) -> Step {
         };
     }
     match rng.below(16) {
-        0..3 => Step::Cut { server, millis },
+        0..2 => Step::Cut { server, millis },
+        2 => Step::Wedge { server },
         3 => Step::Mute { server, millis },
         4 => Step::Fail {
             server,

@@ -20,6 +20,7 @@ impl World {
                 self.servers[server].link.mute_until = self.now + Duration::from_millis(millis);
                 self.marks.hit_if(Mark::UpstreamSilent, millis > 3_000);
             }
+            Step::Wedge { server } => self.servers[server].link.consumer = None,
             Step::Fail { server, times } => self.servers[server].link.failures = times,
             Step::Gap { server } => self.servers[server].link.gap = true,
             Step::Slow { server, on } => self.servers[server].link.slow = on,

@@ -91,7 +91,13 @@ impl World {
             Upstream::JetStream => self.stream.line,
             Upstream::Embedded | Upstream::Nats => self.oracle.line(),
         };
-        Server::new(&self.setup, self.now, self.boots, line)
+        let mut server = Server::new(&self.setup, self.now, self.boots, line);
+        let patience = [0, 0, 0, 300, 2_000, 7_000];
+        let draw = self.setup.seed.wrapping_add(self.boots * 7) % 11;
+        let wait = patience.get(draw as usize).filter(|_| !self.healing);
+        let wait = Duration::from_millis(wait.copied().unwrap_or(0));
+        server.link.back_at = Some(self.now + wait);
+        server
     }
 
     /// The number line that a server follows.
@@ -124,6 +130,7 @@ impl World {
             }
             Step::Cut { .. }
             | Step::Mute { .. }
+            | Step::Wedge { .. }
             | Step::Fail { .. }
             | Step::Gap { .. }
             | Step::Slow { .. }
@@ -295,6 +302,10 @@ impl World {
             return Ok(());
         }
         server.drain_by = Some(by);
+        let (line, synced) = (self.line_of(at), self.in_sync(at));
+        let server = &mut self.servers[at];
+        let flushes = synced && !window.is_zero();
+        server.drain_head = flushes.then(|| (line, self.oracle.head(line)));
         server.gate.drain();
         server.law.draining = true;
         for peer in &self.peers {
