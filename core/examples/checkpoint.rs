@@ -102,7 +102,7 @@ impl Bench {
 }
 
 fn main() {
-    for entries in [0, 20_000, 300_000] {
+    for entries in [0, 20_000, 100_000, 300_000] {
         let mut bench = Bench::new(CONNECTIONS);
         for n in 0..entries {
             bench.publish();
