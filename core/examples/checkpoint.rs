@@ -3,6 +3,11 @@
 //! Prints how long a shard with 10,000 connections pauses for a checkpoint, and what recording adds to
 //! a delivery.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the clock measures the core from outside"
+)]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
