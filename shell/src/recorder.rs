@@ -7,8 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use odin_core::record::{File, Header, Recording};
@@ -242,7 +241,12 @@ impl Shared {
             }
         }
         recordings.sort_by_key(|recording| recording.machine);
-        self.recorder.write(cause, recordings)
+        // Disks are slow, and this may be a shard's thread.
+        let (recorder, cause) = (Arc::clone(&self.recorder), cause.to_owned());
+        let written = tokio::task::spawn_blocking(move || recorder.write(&cause, recordings));
+        written
+            .await
+            .unwrap_or_else(|error| Err(RecordError::Io(io::Error::other(error))))
     }
 }
 

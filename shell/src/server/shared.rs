@@ -37,7 +37,7 @@ pub(crate) struct Shared {
     pub(crate) backlog: Backlog,
     pub(crate) counters: Counters,
     pub(crate) exporter: Exporter,
-    pub(crate) recorder: Recorder,
+    pub(crate) recorder: Arc<Recorder>,
     /// What each machine may use to record.
     pub(crate) shares: Shares,
     /// The last report of each shard, for scrapes that it does not answer in time.
@@ -78,7 +78,7 @@ impl Shared {
         };
         Self {
             core_config,
-            recorder: Recorder::new(&made.settings, made.started_unix_ms),
+            recorder: Arc::new(Recorder::new(&made.settings, made.started_unix_ms)),
             shares: made.shares,
             settings: made.settings,
             clock: made.clock,
