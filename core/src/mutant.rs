@@ -90,8 +90,6 @@ mutants! {
     FloodNotEnded,
     /// A writable socket is not written to.
     WritableIgnored,
-    /// A replay goes on across a reset.
-    ReplayAcrossReset,
     /// Names that meet can be subscribed together.
     OverlapAllowed,
     /// A stream that was made anew counts as the one before.

@@ -1,5 +1,6 @@
 //! Plain counters, kept by each machine and read by the shell at scrape. Durations are nanoseconds.
 
+use crate::id::ConnId;
 use crate::reason::{CloseReason, LostReason, Refusal, UnrecoveredReason};
 use crate::record::codec::coded;
 
@@ -123,6 +124,29 @@ pub struct Lag {
     pub nanos_max: u64,
     /// All subscriptions that are behind, by the age of their next message.
     pub histogram: Histogram,
+}
+
+/// A connection that is behind, as of one measurement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Behind {
+    /// The connection.
+    pub conn: ConnId,
+    /// Its worst subscription, in messages.
+    pub messages: u64,
+    /// Its worst subscription, in nanoseconds since the next message was received.
+    pub nanos: u64,
+    /// How many of its subscriptions are behind.
+    pub subscriptions: u32,
+    /// Its socket is full.
+    pub blocked: bool,
+}
+
+impl Behind {
+    /// What connections are compared by: time, then messages.
+    #[must_use]
+    pub const fn lag(&self) -> (u64, u64) {
+        (self.nanos, self.messages)
+    }
 }
 
 /// What the Feed counted since it began.

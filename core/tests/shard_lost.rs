@@ -151,3 +151,18 @@ fn a_connection_that_is_more_than_64_notices_behind_is_too_slow() {
         world.expect(client, &expected);
     }
 }
+
+#[test]
+fn who_resumes_behind_a_hole_is_told_a_prev_from_before_it() {
+    let mut world = World::new();
+    world.publish("A");
+    world.lose(Some(5), LostReason::Discarded);
+    let client = world.open();
+    let resume = json!({"epoch":"e1","positions":{"A":5}});
+    let ack = world.subscribe(client, json!({"channels":["A"],"resume":resume}));
+    assert_eq!(ack["recovered"], json!(["A"]));
+    assert_eq!(ack["positions"], json!({"A":5}));
+    // So a client must not take the position that it resumed from for the seq of a message.
+    world.publish("A");
+    world.expect(client, &[msg("A", 6, 1)]);
+}

@@ -6,7 +6,7 @@ mod support;
 use odin_core::config::Config;
 use odin_core::reason::{CloseReason, ErrorCode, LostReason};
 use odin_core::shard::Message;
-use odin_core::stats::{Histogram, Lag, Stats};
+use odin_core::stats::{Behind, Histogram, Lag, Stats};
 use serde_json::json;
 use support::{World, frame_len, msg};
 
@@ -77,6 +77,40 @@ fn lag_is_that_of_the_cursors_that_are_behind() {
     world.unstall(slow);
     assert_eq!(world.take(slow).len(), 4);
     assert_eq!(world.shard.lag(world.now), Lag::default());
+}
+
+#[test]
+fn the_worst_are_named_worst_first_and_no_more_than_asked() {
+    let mut world = World::new();
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let client = world.subscriber(json!({"channels":["A","P.*"]}));
+        clients.push(client);
+        world.stall(client);
+        world.publish_all(&["A", "P.x"]);
+        world.advance_ms(1);
+    }
+    let fast = world.subscriber(json!({"channels":["A"]}));
+    let ids: Vec<_> = clients.iter().map(|client| world.id(*client)).collect();
+    let behind = |nth: usize| Behind {
+        conn: ids[nth],
+        messages: 4 - nth as u64,
+        nanos: (4 - nth as u64) * 1_000_000,
+        subscriptions: 2,
+        blocked: true,
+    };
+    let all = [behind(0), behind(1), behind(2), behind(3)];
+    for count in [0, 1, 3, 4, 10] {
+        let (lag, worst) = world.shard.lag_and_worst(world.now, count);
+        assert_eq!(lag, world.shard.lag(world.now));
+        assert_eq!(worst, all[..count.min(4)], "{count}");
+    }
+    assert_eq!(world.take(fast).len(), 0);
+    for (nth, client) in clients.into_iter().enumerate() {
+        world.unstall(client);
+        assert_eq!(world.take(client).len(), 2 * (4 - nth));
+    }
+    assert_eq!(world.shard.lag_and_worst(world.now, 10).1, []);
 }
 
 #[test]

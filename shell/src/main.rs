@@ -1,16 +1,31 @@
-//! The `odin-ws` binary: settings, signals and exit codes around [`odin_shell::server`].
+//! The `odin-ws` binary: settings, signals and exit codes around [`odin_shell::server`], and the commands
+//! beside it.
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
 use odin_shell::drain::{Asked, Signals};
 use odin_shell::server::{self, RunningServer};
 use odin_shell::settings::{Loaded, Settings, exit};
-use odin_shell::{listener, logging};
+use odin_shell::{healthcheck, listener, logging, top};
 
 fn main() -> ExitCode {
-    let settings = match Settings::load(std::env::args_os(), std::env::vars_os()) {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    match args.get(1).and_then(|command| command.to_str()) {
+        Some("top") => ExitCode::from(top::run(args.into_iter().skip(2))),
+        Some("healthcheck") => {
+            args.remove(1);
+            check_health(args)
+        }
+        _ => serve(args),
+    }
+}
+
+/// Runs the server, or prints what was asked for.
+fn serve(args: Vec<OsString>) -> ExitCode {
+    let settings = match Settings::load(args.into_iter(), std::env::vars_os()) {
         Ok(Loaded::Run(settings)) => *settings,
         Ok(Loaded::Print(text)) => {
             say(&text);
@@ -23,6 +38,28 @@ fn main() -> ExitCode {
     };
     match run(settings) {
         Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("odin-ws: {error}");
+            ExitCode::from(exit::FAILED)
+        }
+    }
+}
+
+/// Asks the server that runs with these settings whether it lives. Container engines know 0 and 1 of
+/// a health check, and keep 2 for themselves, so wrong settings are 1 here.
+fn check_health(args: Vec<OsString>) -> ExitCode {
+    let checked = match Settings::load(args.into_iter(), std::env::vars_os()) {
+        Ok(Loaded::Run(settings)) => {
+            healthcheck::check(settings.listen).map_err(|error| error.to_string())
+        }
+        Ok(Loaded::Print(text)) => {
+            say(&text);
+            Ok(())
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    match checked {
+        Ok(()) => ExitCode::from(exit::OK),
         Err(error) => {
             eprintln!("odin-ws: {error}");
             ExitCode::from(exit::FAILED)

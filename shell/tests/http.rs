@@ -19,6 +19,10 @@ async fn every_endpoint_answers_and_every_other_path_and_method_is_refused() {
         "/ready",
         "/admission",
         "/metrics",
+        "/stats",
+        "/debug/clients",
+        "/client.js",
+        "/console/page.js",
         "/health?verbose=1",
     ] {
         let answer = get(addr, path).await;
@@ -38,6 +42,9 @@ async fn every_endpoint_answers_and_every_other_path_and_method_is_refused() {
         ("DELETE", "/metrics", "GET, HEAD"),
         ("OPTIONS", "/admission", "GET, HEAD"),
         ("PUT", "/", "GET, HEAD"),
+        ("POST", "/stats", "GET, HEAD"),
+        ("OPTIONS", "/client.js", "GET, HEAD"),
+        ("POST", "/debug/clients", "GET, HEAD"),
         ("POST", "/ws", "GET"),
         ("HEAD", "/ws", "GET"),
         ("GET", "/publish/a", "POST"),

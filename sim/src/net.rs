@@ -6,6 +6,7 @@
 //! segments than bytes, and [`SEGMENTS_MAX`] is at least as many as the largest window has bytes; so
 //! turmoil's own credits are never used up, at which it would lose the end of a stream.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
@@ -179,6 +180,17 @@ impl AsyncRead for SimStream {
     }
 }
 
+thread_local! {
+    /// The simulation of this thread is being taken apart. Its servers still shut their sockets down
+    /// then, but turmoil panics when it is asked for a network that it does not run any more.
+    static IS_OVER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says whether the simulation of this thread is over.
+pub fn set_over(over: bool) {
+    IS_OVER.set(over);
+}
+
 impl AsyncWrite for SimStream {
     fn poll_write(
         self: Pin<&mut Self>,
@@ -214,6 +226,9 @@ impl AsyncWrite for SimStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if IS_OVER.get() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }

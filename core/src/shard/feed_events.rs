@@ -8,15 +8,14 @@ use alloc::sync::Arc;
 
 use super::subscription::{SubIx, Topic};
 use super::{Shard, Source};
-use crate::event::{Event, Lost, Publication, Reset, SourceReady};
+use crate::event::{Event, Kind, Lost, Publication, Reset, SourceReady};
 use crate::mutant::{self, Mutant};
-use crate::time::Instant;
 
 /// Notices that are kept. A connection that has not passed one when it goes is closed as too slow.
 const NOTICES_MAX: usize = 64;
 
 impl Shard {
-    pub(super) fn event(&mut self, now: Instant, event: Event) {
+    pub(super) fn event(&mut self, event: Event) {
         match event {
             Event::Published(publication) => self.published(&publication),
             Event::Lost(lost) => self.lost(lost),
@@ -29,7 +28,7 @@ impl Shard {
                 }
                 self.store.evict(&mut self.catalog, floor);
             }
-            Event::SourceReady(ready) => self.source_ready(now, &ready),
+            Event::SourceReady(ready) => self.source_ready(&ready),
         }
     }
 
@@ -37,6 +36,11 @@ impl Shard {
         let ix = self.catalog.channel_of(publication);
         self.source.head_seq = self.source.head_seq.max(publication.seq);
         self.store.append(&mut self.catalog, ix, publication);
+        if !self.source.ready && publication.kind != Kind::Snapshot {
+            // The channel moved while the snapshot was taken, and the upstream may have superseded
+            // what was between: its first value proves nothing any more.
+            self.catalog.channel_mut(ix).first_seen = 0;
+        }
         self.wake(Topic::Channel(ix));
         for at in 0..self.catalog.channel(ix).patterns.len() {
             let pattern = self.catalog.channel(ix).patterns[at];
@@ -108,7 +112,7 @@ impl Shard {
         }
     }
 
-    fn source_ready(&mut self, now: Instant, ready: &SourceReady) {
+    fn source_ready(&mut self, ready: &SourceReady) {
         self.source.ready = true;
         self.source.epoch = Some(ready.epoch.clone());
         self.source.durable = ready.durable;
@@ -130,7 +134,7 @@ impl Shard {
                 }
             }
             if let Some((_, id, subscribe)) = held {
-                self.subscribe(now, index, id.as_ref(), &subscribe);
+                self.subscribe(index, id.as_ref(), &subscribe);
             }
             self.at(index).tidy();
         }

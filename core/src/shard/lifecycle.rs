@@ -313,7 +313,7 @@ impl Shard {
                 && *until <= now
                 && let Some((_, id, subscribe)) = extra.held.take()
             {
-                self.subscribe(now, index, id.as_ref(), &subscribe);
+                self.subscribe(index, id.as_ref(), &subscribe);
             }
         }
         let session = self.at(index);

@@ -54,7 +54,7 @@ use crate::config::Config;
 use crate::event::Lost;
 use crate::id::{ConnId, Order};
 use crate::limiter::Rate;
-use crate::stats::{Lag, Stats};
+use crate::stats::{Behind, Lag, Stats};
 use crate::time::Instant;
 
 /// What a shard knows of the source.
@@ -182,7 +182,7 @@ impl Shard {
             Input::Written { conn, bytes } => self.written(now, conn, bytes),
             Input::Writable { conn } => self.writable(conn),
             Input::Closed { conn, reason } => self.closed(now, conn, reason),
-            Input::Event(event) => self.event(now, event),
+            Input::Event(event) => self.event(event),
             Input::Drain { deadline } => self.drain(now, deadline),
         }
     }
@@ -287,7 +287,13 @@ impl Shard {
     /// How far the cursors are behind. Walks the subscriptions that have data.
     #[must_use]
     pub fn lag(&self, now: Instant) -> Lag {
-        self.measure_lag(now)
+        self.measure_lag(now, 0).0
+    }
+
+    /// The same, and the connections that are furthest behind: at most `count`, the worst first.
+    #[must_use]
+    pub fn lag_and_worst(&self, now: Instant, count: usize) -> (Lag, Vec<Behind>) {
+        self.measure_lag(now, count)
     }
 
     fn session(&self, conn: ConnId) -> Option<&Session> {

@@ -59,16 +59,10 @@ impl Shard {
             self.at(index).extra_mut().held = Some((until, id.cloned(), subscribe.clone()));
             return;
         }
-        self.subscribe(now, index, id, subscribe);
+        self.subscribe(index, id, subscribe);
     }
 
-    pub(super) fn subscribe(
-        &mut self,
-        now: Instant,
-        index: u32,
-        id: Option<&RequestId>,
-        subscribe: &Subscribe,
-    ) {
+    pub(super) fn subscribe(&mut self, index: u32, id: Option<&RequestId>, subscribe: &Subscribe) {
         if let Err((code, message)) = self.may_subscribe(index, &subscribe.channels) {
             return self.refuse(index, code, &message, id);
         }
@@ -85,10 +79,10 @@ impl Shard {
             self.insert_subscription(index, topic, subscribe, &start);
             starts.push((name.as_str(), start));
         }
-        self.ack(now, index, id, &starts);
+        self.ack(index, id, &starts);
     }
 
-    fn ack(&mut self, _now: Instant, index: u32, id: Option<&RequestId>, starts: &[(&str, Start)]) {
+    fn ack(&mut self, index: u32, id: Option<&RequestId>, starts: &[(&str, Start)]) {
         let mut recovered = Vec::new();
         let mut unrecovered = Vec::new();
         for (name, start) in starts {

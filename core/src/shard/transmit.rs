@@ -45,6 +45,16 @@ pub(super) struct Visit {
     pub(super) conflated: u64,
 }
 
+/// How the turns of a connection's subscriptions ended.
+enum Turns {
+    /// Each gathered all that it may.
+    Done,
+    /// There is more than one transmit takes.
+    Stopped,
+    /// The first subscription stands before a hole.
+    Hole(SubIx),
+}
+
 /// What was gathered for the connection that is being written to.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
@@ -192,35 +202,11 @@ impl Shard {
             .flatten()
             .min()
             .unwrap_or(Order(u64::MAX));
-        let mut complete = true;
-        let share = Self::SLICES_MAX / usize::from(self.at(index).subscription_count).max(1);
-        let (mut next, last) = {
-            let tail = self.at(index).pending_tail;
-            (tail.some().map(|tail| self.subs[tail.0].pending_next), tail)
-        };
-        while let Some(sub) = next {
-            match self.gather_subscription(sub, limit, share.max(4), taken) {
-                Gathered::All(visit) => taken.visits.push(visit),
-                Gathered::Part(visit) => {
-                    complete = false;
-                    taken.visits.push(visit);
-                }
-                Gathered::NoRoom => {
-                    complete = false;
-                    break;
-                }
-                Gathered::Hole => {
-                    if !taken.pieces.is_empty() || !taken.visits.is_empty() {
-                        complete = false;
-                        break;
-                    }
-                    return self.meet_hole(now, index, sub);
-                }
-            }
-            next = (sub != last).then(|| self.subs[sub.0].pending_next);
-        }
-        if !complete || !taken.pieces.is_empty() {
-            return false;
+        match self.gather_pending(index, limit, taken) {
+            Turns::Stopped => return false,
+            Turns::Hole(sub) => return self.meet_hole(now, index, sub),
+            Turns::Done if !taken.pieces.is_empty() => return false,
+            Turns::Done => {}
         }
         match notice.filter(|notice| notice.order <= limit) {
             Some(notice) => self.pass_notice(index, taken, &notice.frame),
@@ -231,6 +217,32 @@ impl Shard {
             }
             None => false,
         }
+    }
+
+    /// Gives each subscription that has data its turn.
+    fn gather_pending(&mut self, index: u32, limit: Order, taken: &mut Taken) -> Turns {
+        let count = usize::from(self.at(index).subscription_count).max(1);
+        let share = (Self::SLICES_MAX / count).max(4);
+        let last = self.at(index).pending_tail;
+        let mut next = last.some().map(|tail| self.subs[tail.0].pending_next);
+        let mut turns = Turns::Done;
+        while let Some(sub) = next {
+            match self.gather_subscription(sub, limit, share, taken) {
+                Gathered::All(visit) => taken.visits.push(visit),
+                Gathered::Part(visit) => {
+                    turns = Turns::Stopped;
+                    taken.visits.push(visit);
+                }
+                Gathered::NoRoom => return Turns::Stopped,
+                Gathered::Hole if taken.pieces.is_empty() && taken.visits.is_empty() => {
+                    return Turns::Hole(sub);
+                }
+                // What is made at a hole goes first in a transmit of its own.
+                Gathered::Hole => return Turns::Stopped,
+            }
+            next = (sub != last).then(|| self.subs[sub.0].pending_next);
+        }
+        turns
     }
 
     /// Everything before a notice for all is sent, so it is next.

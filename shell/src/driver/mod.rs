@@ -275,12 +275,7 @@ impl<S: Stream> Local<S> {
                 let _ = answer.send(());
             }
             Command::Report(answer) => {
-                let state = self.state();
-                let report = ShardSnapshot {
-                    stats: state.shard.stats(),
-                    lag: state.shard.lag(self.shared.clock.now()),
-                    stale: false,
-                };
+                let report = self.state().report(self.shared.clock.now());
                 let _ = answer.send(report);
             }
             Command::Recording(answer) => {

@@ -10,6 +10,8 @@ use odin_core::shard::{Input, Output, Shard};
 use odin_core::time::Instant;
 
 use crate::listener::Stream;
+use crate::metrics::{Client, ShardSnapshot};
+use crate::overview::WORST_MAX;
 use crate::server::shared::Shared;
 
 /// Connections that are written to before the loop lets the tasks of its thread run.
@@ -175,6 +177,23 @@ impl<S: Stream> State<S> {
         }
     }
 
+    /// What a scrape is told.
+    pub(super) fn report(&mut self, now: Instant) -> ShardSnapshot {
+        let (lag, worst) = self.shard.lag_and_worst(now, WORST_MAX);
+        let worst = worst.into_iter().map(|behind| {
+            let entry = find(&mut self.entries, behind.conn);
+            let peer = entry.and_then(|entry| entry.socket.peer_addr().ok());
+            Client { behind, peer }
+        });
+        let worst = worst.collect();
+        ShardSnapshot {
+            stats: self.shard.stats(),
+            lag,
+            worst,
+            stale: false,
+        }
+    }
+
     /// Connections that have a socket.
     pub(super) fn living(&self) -> usize {
         self.living
@@ -218,7 +237,6 @@ impl<S: Stream> State<S> {
         }
         if taken < bytes {
             entry.full = true;
-            shared.counters.socket_full();
             wake(entry);
         }
         let was_paused = entry.paused;

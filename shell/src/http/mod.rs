@@ -7,6 +7,7 @@
 
 mod debug;
 mod guard;
+mod page;
 mod publish;
 mod reply;
 mod status;
@@ -51,6 +52,17 @@ const BUFFER_BYTES_MIN: usize = 16 * 1024;
 /// unread would reset the connection, and the client might lose the response.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 256 * 1024;
+
+/// What answers GET, beside the files of the live page.
+const ENDPOINTS: [&str; 7] = [
+    "/health",
+    "/live",
+    "/ready",
+    "/admission",
+    "/metrics",
+    "/stats",
+    "/debug/clients",
+];
 
 /// Serves a new socket in a task of its own.
 pub(crate) fn serve<S: Stream>(local: Rc<Local<S>>, handoff: Handoff<S::Detached>) {
@@ -197,16 +209,9 @@ impl Exchange {
                 return debug::record(shared, head).await;
             }
         }
-        if !matches!(
-            path,
-            "/" | "/health" | "/live" | "/ready" | "/admission" | "/metrics"
-        ) {
+        if !ENDPOINTS.contains(&path) && !page::has(path) {
             let message = "There is nothing at this path.";
-            return Err(Box::new(reply::error(
-                StatusCode::NOT_FOUND,
-                "not_found",
-                message,
-            )));
+            return Err(reply::error(StatusCode::NOT_FOUND, "not_found", message).into());
         }
         if !matches!(head.method, Method::GET | Method::HEAD) {
             return Err(Box::new(reply::method_not_allowed("GET, HEAD")));
@@ -217,7 +222,9 @@ impl Exchange {
             "/ready" => status::ready(shared),
             "/admission" => status::admission(shared),
             "/metrics" => status::metrics(shared).await,
-            _ => status::page(),
+            "/stats" => status::stats(shared).await,
+            "/debug/clients" => status::clients(shared).await,
+            file => page::file(file),
         })
     }
 

@@ -1,9 +1,9 @@
 //! The endpoints about the server itself. They are answered at full capacity and while draining.
 //!
-//! What the answers say is decided in [`health`](crate::health) and [`metrics`](crate::metrics); here
-//! it is collected.
+//! What the answers say is decided in [`health`](crate::health), [`metrics`](crate::metrics) and
+//! [`overview`](crate::overview); here it is collected.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::header::{
@@ -14,26 +14,9 @@ use odin_core::time::Instant;
 use super::reply::{self, Reply};
 use crate::health::{self, Answer, Inputs, Source};
 use crate::metrics::{self, Snapshot};
+use crate::overview;
 use crate::server::shared::Shared;
 use crate::settings::SourceKind;
-
-/// What `GET /` answers.
-const PAGE: &str = "\
-Odin WS: messages from NATS or its own source, fanned out to WebSocket clients.
-
-  /ws                  WebSocket, subprotocol odin.v1.json (docs/PROTOCOL.md)
-  /publish/{channel}   POST a message into the source
-  /health              the state of the server, for people and load balancers
-  /live                whether its threads run, for liveness probes
-  /ready               whether it serves, for readiness probes
-  /admission           whether a new connection would be let in, for browsers
-  /metrics             Prometheus metrics
-  /debug/record        POST to write a flight recording, for administrators
-";
-
-pub(super) fn page() -> Reply {
-    reply::text(StatusCode::OK, "text/plain; charset=utf-8", PAGE.to_owned())
-}
 
 fn answered(answer: Answer) -> Reply {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
@@ -45,12 +28,15 @@ fn answered(answer: Answer) -> Reply {
 }
 
 pub(super) fn health(shared: &Shared) -> Reply {
+    answered(health_of(shared))
+}
+
+fn health_of(shared: &Shared) -> Answer {
     let source = match (shared.settings.source, shared.source.get().connected) {
         (SourceKind::Embedded, _) => Source::Embedded,
         (_, true) => Source::Connected,
         (_, false) => Source::Disconnected,
     };
-    let uptime = shared.clock.now().saturating_since(Instant::ZERO);
     let inputs = {
         let gate = shared.gate();
         Inputs {
@@ -59,10 +45,14 @@ pub(super) fn health(shared: &Shared) -> Reply {
             connections_max: gate.config().connections_max.into(),
             sample: gate.last_sample(),
             closed_by: gate.closed_by(),
-            uptime,
+            uptime: uptime(shared),
         }
     };
-    answered(health::health(&inputs))
+    health::health(&inputs)
+}
+
+fn uptime(shared: &Shared) -> Duration {
+    shared.clock.now().saturating_since(Instant::ZERO)
 }
 
 pub(super) async fn live(shared: &Shared) -> Reply {
@@ -86,7 +76,8 @@ pub(super) fn admission(shared: &Shared) -> Reply {
     reply::with(reply, ACCESS_CONTROL_EXPOSE_HEADERS, exposed)
 }
 
-pub(super) async fn metrics(shared: &Arc<Shared>) -> Reply {
+/// Everything that is known of the server, as of now.
+async fn snapshot(shared: &Shared) -> Snapshot {
     let shards = shared.reports().await;
     let source = shared.source.get();
     let mut snapshot = Snapshot {
@@ -110,7 +101,25 @@ pub(super) async fn metrics(shared: &Arc<Shared>) -> Reply {
         snapshot.memory_bytes = sample.memory_bytes;
         snapshot.memory_limit = sample.memory_limit;
     }
-    match shared.exporter.render(snapshot) {
+    snapshot
+}
+
+/// For the live page and `odin-ws top`.
+pub(super) async fn stats(shared: &Shared) -> Reply {
+    let snapshot = snapshot(shared).await;
+    let health = health_of(shared).body;
+    let body = overview::overview(&snapshot, health, uptime(shared));
+    reply::text(StatusCode::OK, "application/json", body)
+}
+
+/// Who is furthest behind. Whether the asker may know was decided before.
+pub(super) async fn clients(shared: &Shared) -> Reply {
+    let body = overview::clients(&shared.reports().await);
+    reply::text(StatusCode::OK, "application/json", body)
+}
+
+pub(super) async fn metrics(shared: &Shared) -> Reply {
+    match shared.exporter.render(snapshot(shared).await) {
         Ok(text) => reply::text(StatusCode::OK, metrics::CONTENT_TYPE, text),
         Err(error) => {
             tracing::error!(%error, "metrics cannot be written");

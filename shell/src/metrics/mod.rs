@@ -7,9 +7,10 @@
 
 mod families;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use odin_core::stats::{FeedStats, GateStats, Lag, Stats};
+use odin_core::stats::{Behind, FeedStats, GateStats, Lag, Stats};
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
@@ -18,13 +19,24 @@ use prometheus::{Registry, TextEncoder};
 /// The `Content-Type` of [`Exporter::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
+/// A client that is behind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Client {
+    /// What the core says of it.
+    pub behind: Behind,
+    /// Its address, if its socket still has one.
+    pub peer: Option<SocketAddr>,
+}
+
 /// What one shard answered.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ShardSnapshot {
     /// Its counters.
     pub stats: Stats,
     /// How far its cursors are behind.
     pub lag: Lag,
+    /// The clients that are furthest behind, worst first. They are no metrics.
+    pub worst: Vec<Client>,
     /// It did not answer in time: the rest is its last answer.
     pub stale: bool,
 }
@@ -74,14 +86,6 @@ pub struct HttpStats {
     pub responses: [u64; 5],
     /// Messages accepted by `POST /publish/{channel}`.
     pub published: u64,
-}
-
-impl HttpStats {
-    /// Counts an answer with this status; one that is no HTTP status counts as 5xx.
-    pub fn responded(&mut self, status: u16) {
-        let class = usize::from(status / 100).wrapping_sub(1);
-        self.responses[class.min(4)] += 1;
-    }
 }
 
 /// Everything that is exported, as of one scrape.

@@ -29,19 +29,9 @@ pub(crate) struct Counters {
     broken: [AtomicU64; BROKEN],
     responses: [AtomicU64; 5],
     published: AtomicU64,
-    sockets_full: AtomicU64,
 }
 
 impl Counters {
-    /// A socket took less than was offered.
-    pub(crate) fn socket_full(&self) {
-        self.sockets_full.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn sockets_full(&self) -> u64 {
-        self.sockets_full.load(Ordering::Relaxed)
-    }
-
     /// A handshake broke.
     pub(crate) fn broke(&self, why: Broken) {
         self.broken[why as usize].fetch_add(1, Ordering::Relaxed);

@@ -184,12 +184,6 @@ impl RunningServer {
         self.shared.permits()
     }
 
-    /// How often a socket took less than was offered to it.
-    #[must_use]
-    pub fn sockets_full(&self) -> u64 {
-        self.shared.counters.sockets_full()
-    }
-
     /// Writes what the flight recorder holds. `cause` is noted in the file.
     ///
     /// # Errors

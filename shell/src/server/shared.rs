@@ -354,7 +354,7 @@ impl Shared {
                 Ok(Ok(report)) => *last = report,
                 Ok(Err(_)) | Err(_) => last.stale = true,
             }
-            reports.push(*last);
+            reports.push(last.clone());
         }
         reports
     }

@@ -45,8 +45,13 @@ const AFTER_HELP: &str = "\
 A setting comes from its flag, else its environment variable, else the TOML file (key: the flag's name \
 with underscores), else its default. Durations are written like 25s, 5m or 1m30s, sizes like 64KiB.
 
+`odin-ws healthcheck`, with the same settings, asks /live of the server that listens on `listen`, and exits \
+with 0 if it lives, else with 1.
+
 Exit codes: 0 ended as told (a drain is over), 1 failed to start or to go on (port in use), 2 a setting \
-is wrong, 3 a second signal ended the drain.";
+is wrong, 3 a second signal ended the drain.
+
+`odin-ws top` shows a running server in the terminal; see `odin-ws top --help`.";
 
 /// Memory that is not counted for connections when their number is `auto`: code, channels, buffers.
 const RESERVED_BYTES: u64 = 64 * 1024 * 1024;

@@ -69,6 +69,7 @@ struct World {
 pub fn run(plan: Plan, trace: &Trace) -> Report {
     panics::count_from_now_on();
     crate::trace::set_now(Duration::ZERO);
+    crate::net::set_over(false);
     let began = std::time::Instant::now();
     let mut world = World::new(plan, trace);
     let outcome = world.phases();
@@ -79,6 +80,7 @@ pub fn run(plan: Plan, trace: &Trace) -> Report {
     report.failures.extend(outcome.err());
     report.failures.extend(world.unmet_demands());
     report.wall = began.elapsed();
+    crate::net::set_over(true);
     report
 }
 
