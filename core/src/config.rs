@@ -3,6 +3,8 @@
 
 use core::time::Duration;
 
+use crate::record::codec::coded;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
@@ -131,3 +133,34 @@ impl Default for GateConfig {
         }
     }
 }
+
+coded!(Config {
+    started_unix_ms,
+    message_rate,
+    message_burst,
+    message_drops_max,
+    channels_per_connection,
+    patterns_per_connection,
+    patterns_per_server,
+    channels_max,
+    log_messages,
+    last_value_bytes,
+    ping_interval,
+    idle_timeout,
+    write_stall,
+    subscribe_hold,
+    close_timeout
+});
+
+coded!(GateConfig {
+    connections_max,
+    accept_rate,
+    accept_burst,
+    ip_max_connections,
+    ip_accept_rate,
+    ip_accept_burst,
+    cpu_refuse_percent,
+    cpu_admit_percent,
+    memory_refuse_percent,
+    memory_admit_percent
+});

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::id::{ChannelId, Order};
 use crate::reason::{LostReason, ResetReason};
+use crate::record::codec::{Broken, Code, Reader, Writer, coded};
 use crate::time::Instant;
 
 /// One entry of a channel's log, shared by all shards and all subscribers.
@@ -116,5 +117,50 @@ impl Event {
             Self::SourceReady(_) | Self::Evict { .. } => 0,
         };
         frame + core::mem::size_of::<Publication>()
+    }
+}
+
+coded!(Lost {
+    order,
+    from,
+    to,
+    reason,
+    frame
+});
+
+coded!(Reset {
+    order,
+    epoch,
+    reason,
+    frame
+});
+
+coded!(SourceReady {
+    epoch,
+    durable,
+    head,
+    observed_from,
+    reset_frame
+});
+
+impl Code for Kind {
+    fn put(&self, out: &mut Writer) {
+        match self {
+            Self::Message => out.byte(0),
+            Self::Snapshot => out.byte(1),
+            Self::Lost(reason) => {
+                out.byte(2);
+                reason.put(out);
+            }
+        }
+    }
+
+    fn get(from: &mut Reader<'_>) -> Result<Self, Broken> {
+        Ok(match from.byte()? {
+            0 => Self::Message,
+            1 => Self::Snapshot,
+            2 => Self::Lost(Code::get(from)?),
+            _ => return Err(Broken("an entry is of no known kind")),
+        })
     }
 }

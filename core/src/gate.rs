@@ -8,6 +8,9 @@
 //!
 //! One per server. `admit` and `closed` are to be called in pairs.
 
+mod record;
+
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use core::net::{IpAddr, Ipv6Addr};
 use core::time::Duration;
@@ -17,8 +20,10 @@ use crate::limiter::{Rate, TokenBucket};
 use crate::load::{Load, Sample};
 use crate::mutant::{self, Mutant};
 use crate::reason::Refusal;
+use crate::record::Tape;
 use crate::stats::GateStats;
 use crate::time::Instant;
+pub use record::Call;
 
 /// The longest time a refused client is told to stay away.
 pub const RETRY_MAX: Duration = Duration::from_secs(30);
@@ -72,6 +77,8 @@ pub struct Gate {
     /// sweeping costs a constant per admission.
     sweep_at: usize,
     random: u64,
+    /// What happened, for the flight recorder; `None`: it is off.
+    tape: Option<Box<Tape>>,
 }
 
 impl Gate {
@@ -89,6 +96,7 @@ impl Gate {
             peers: BTreeMap::new(),
             sweep_at: PEERS_SWEEP_MIN,
             random: seed,
+            tape: None,
         }
     }
 
@@ -102,6 +110,9 @@ impl Gate {
     /// The first limit that forbids it. Nothing was taken from any limit, except a place in line.
     pub fn admit(&mut self, now: Instant, peer: Option<IpAddr>) -> Result<(), Refused> {
         let peer = self.limited(peer);
+        if self.tape.is_some() {
+            self.note_admit(now, peer);
+        }
         match self.try_admit(now, peer) {
             Ok(()) => {
                 self.connections += 1;
@@ -142,9 +153,13 @@ impl Gate {
 
     /// A connection that was admitted is gone. `peer` as it was given to [`Self::admit`].
     pub fn closed(&mut self, now: Instant, peer: Option<IpAddr>) {
+        let peer = self.limited(peer);
+        if self.tape.is_some() {
+            self.note_closed(now, peer);
+        }
         debug_assert!(self.connections > 0, "closed without admit");
         self.connections = self.connections.saturating_sub(1);
-        let Some(address) = self.limited(peer) else {
+        let Some(address) = peer else {
             return;
         };
         let rate = ip_rate(&self.config);
@@ -158,11 +173,17 @@ impl Gate {
 
     /// The machine's load was measured.
     pub fn sample(&mut self, now: Instant, sample: Sample) {
+        if self.tape.is_some() {
+            self.note_sample(now, sample);
+        }
         self.load.sample(now, sample);
     }
 
     /// From now on nobody is let in.
     pub fn drain(&mut self) {
+        if self.tape.is_some() {
+            self.note_drain();
+        }
         self.draining = true;
     }
 

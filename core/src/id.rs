@@ -1,6 +1,9 @@
 //! Identifiers that cross the border between core and shell.
 
 use core::fmt;
+use core::str::FromStr;
+
+use crate::record::codec::coded;
 
 /// A connection of one shard: an index that is used again after the connection ends, and a
 /// generation that tells its users apart.
@@ -31,6 +34,21 @@ impl ConnId {
 impl fmt::Display for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.index, self.generation)
+    }
+}
+
+coded!(ConnId { index, generation });
+
+impl FromStr for ConnId {
+    type Err = ();
+
+    /// Reads what [`fmt::Display`] writes.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (index, generation) = text.split_once('.').ok_or(())?;
+        Ok(Self {
+            index: index.parse().map_err(|_| ())?,
+            generation: generation.parse().map_err(|_| ())?,
+        })
     }
 }
 

@@ -32,6 +32,7 @@ pub mod mutant;
 mod mutant;
 pub mod name;
 pub mod reason;
+pub mod record;
 pub mod shard;
 pub mod stats;
 pub mod time;

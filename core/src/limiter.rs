@@ -10,6 +10,7 @@
 use core::time::Duration;
 
 use crate::mutant::{self, Mutant};
+use crate::record::codec::coded;
 use crate::time::Instant;
 
 /// One token, in the unit of [`TokenBucket::level`].
@@ -110,5 +111,7 @@ impl TokenBucket {
             .min(rate.capacity())
     }
 }
+
+coded!(TokenBucket { level, at });
 
 const _: () = assert!(size_of::<TokenBucket>() <= 16);

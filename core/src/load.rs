@@ -12,6 +12,7 @@ use core::time::Duration;
 use crate::config::GateConfig;
 use crate::mutant::{self, Mutant};
 use crate::reason::Refusal;
+use crate::record::codec::coded;
 use crate::time::Instant;
 
 /// How long CPU must be above its threshold before upgrades are refused: a burst is no overload.
@@ -149,3 +150,19 @@ impl Load {
         self.last
     }
 }
+
+coded!(Sample {
+    cpu_permille,
+    memory_bytes,
+    memory_limit
+});
+
+coded!(Rule {
+    refuse_permille,
+    admit_permille,
+    refuse_after,
+    refusing,
+    since
+});
+
+coded!(Load { cpu, memory, last });

@@ -1,6 +1,8 @@
 //! Why things end, are lost or are refused: each reason is listed once, with the label that metrics
 //! use, and the HTTP status, close code or wire name that clients see.
 
+use crate::record::codec::{Broken, Code, Reader, Writer};
+
 /// Makes an enum whose variants each have one stable label.
 macro_rules! labelled {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident => $label:literal,)+ }) => {
@@ -19,6 +21,17 @@ macro_rules! labelled {
             #[must_use]
             pub const fn label(self) -> &'static str {
                 match self { $(Self::$variant => $label,)+ }
+            }
+        }
+
+        impl Code for $name {
+            fn put(&self, out: &mut Writer) {
+                out.byte(*self as u8);
+            }
+
+            fn get(from: &mut Reader<'_>) -> Result<Self, Broken> {
+                let variant = Self::ALL.get(usize::from(from.byte()?));
+                variant.copied().ok_or(Broken("a reason is unknown"))
             }
         }
     };

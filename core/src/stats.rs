@@ -2,6 +2,7 @@
 
 use crate::id::ConnId;
 use crate::reason::{CloseReason, LostReason, Refusal, UnrecoveredReason};
+use crate::record::codec::coded;
 
 /// The upper bounds of the buckets of [`Histogram`], in nanoseconds: 50 us to 30 s.
 pub const LATENCY_BOUNDS_NANOS: [u64; 18] = [
@@ -173,3 +174,45 @@ pub struct GateStats {
     /// Upgrades refused, by [`Refusal`].
     pub refused: [u64; Refusal::COUNT],
 }
+
+coded!(Histogram { buckets, sum });
+
+coded!(Resumes {
+    recovered,
+    unrecovered
+});
+
+coded!(Stats {
+    connections_opened,
+    connections,
+    messages_sent,
+    messages_received,
+    bytes_sent,
+    writes_blocked,
+    bytes_received,
+    rate_limited,
+    replay_requests,
+    disconnects,
+    delivery,
+    resumes,
+    lost,
+    conflated,
+    resets,
+    errors,
+    last_values_dropped,
+    log_bytes,
+    channels,
+    patterns,
+    subscriptions
+});
+
+coded!(FeedStats {
+    received,
+    lost,
+    resets,
+    consumers_opened,
+    log_bytes,
+    channels
+});
+
+coded!(GateStats { admitted, refused });

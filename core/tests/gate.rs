@@ -7,6 +7,7 @@ use odin_core::config::GateConfig;
 use odin_core::gate::{Gate, RETRY_MAX, RETRY_STANDING};
 use odin_core::load::Sample;
 use odin_core::reason::Refusal;
+use odin_core::record::Player;
 use odin_core::time::Instant;
 use proptest::prelude::*;
 
@@ -361,6 +362,7 @@ proptest! {
             ip_accept_burst: 2,
             ..GateConfig::default()
         }, 7, ms(0));
+        gate.record(4_000);
         let mut open: Vec<Option<IpAddr>> = Vec::new();
         let (mut admitted, mut refused) = (0u64, 0u64);
         for (what, who, millis) in steps {
@@ -391,5 +393,9 @@ proptest! {
             prop_assert_eq!(gate.stats().admitted, admitted);
             prop_assert_eq!(gate.stats().refused.iter().sum::<u64>(), refused);
         }
+        let recording = gate.recording().expect("it is on");
+        let mut player: Player<'_, Gate> = Player::new(&recording).expect("a checkpoint");
+        player.run().expect("the recorded states");
+        prop_assert_eq!(player.machine.state_hash(), gate.state_hash());
     }
 }

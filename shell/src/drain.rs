@@ -28,11 +28,21 @@ pub(crate) async fn run(shared: &Shared) {
     }
 }
 
-/// SIGTERM and SIGINT.
+/// What a signal asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// To end.
+    End,
+    /// To write what the flight recorder holds.
+    Record,
+}
+
+/// SIGTERM and SIGINT, and SIGUSR1, which asks for a recording.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    record: Signal,
 }
 
 impl Signals {
@@ -44,10 +54,21 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            record: signal(SignalKind::user_defined1())?,
         })
     }
 
-    /// The next of them.
+    /// The next of the three.
+    pub async fn any(&mut self) -> Asked {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Asked::End,
+            _ = self.interrupt.recv() => Asked::End,
+            _ = self.record.recv() => Asked::Record,
+        }
+    }
+
+    /// The next of the two that end the server.
     pub async fn next(&mut self) {
         tokio::select! {
             biased;

@@ -12,6 +12,7 @@ pub mod listener;
 pub mod logging;
 pub mod metrics;
 pub mod overview;
+pub mod recorder;
 pub mod server;
 pub mod settings;
 pub mod source;

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use odin_shell::drain::Signals;
+use odin_shell::drain::{Asked, Signals};
 use odin_shell::server::{self, RunningServer};
 use odin_shell::settings::{Loaded, Settings, exit};
 use odin_shell::{healthcheck, listener, logging, top};
@@ -97,18 +97,31 @@ fn run(settings: Settings) -> Result<u8, Box<dyn std::error::Error>> {
 
 /// The first signal drains, a second one ends at once.
 async fn until_signalled(mut server: RunningServer, mut signals: Signals) -> u8 {
-    tokio::select! {
-        biased;
-        () = signals.next() => {}
-        () = server.failed() => {
-            server.stop().await;
-            return exit::FAILED;
+    loop {
+        tokio::select! {
+            biased;
+            asked = signals.any() => match asked {
+                Asked::End => break,
+                Asked::Record => record(&server).await,
+            },
+            () = server.failed() => {
+                server.stop().await;
+                return exit::FAILED;
+            }
         }
     }
     tokio::select! {
         biased;
         () = signals.next() => exit::INTERRUPTED,
         () = server.drain() => exit::OK,
+    }
+}
+
+/// Writes what the flight recorder holds.
+async fn record(server: &RunningServer) {
+    match server.record("SIGUSR1").await {
+        Ok(written) => tracing::info!(path = %written.path.display(), "recording written"),
+        Err(error) => tracing::error!(%error, "no recording"),
     }
 }
 

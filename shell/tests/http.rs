@@ -241,15 +241,19 @@ async fn who_ends_its_side_after_the_request_still_gets_the_answer() {
 #[tokio::test]
 async fn debug_is_for_administrators() {
     let token = "administrator-0123456789";
-    let server = serve_on("0.0.0.0:0", &["--admin-token", token]).await;
+    let server = serve_on(
+        "0.0.0.0:0",
+        &["--admin-token", token, "--record-bytes", "0"],
+    )
+    .await;
     let addr = (std::net::Ipv4Addr::LOCALHOST, server.local_addr().port()).into();
     for (header, status, code) in [
         ("", 401, "unauthorized"),
         ("Authorization: Bearer wrong\r\n", 401, "unauthorized"),
         (
             "Authorization: Bearer administrator-0123456789\r\n",
-            404,
-            "not_found",
+            409,
+            "not_recording",
         ),
     ] {
         let request = format!("POST /debug/record HTTP/1.1\r\nHost: localhost\r\n{header}\r\n");
@@ -258,7 +262,9 @@ async fn debug_is_for_administrators() {
     }
     let server = serve(&[]).await;
     let addr = server.local_addr();
-    assert_eq!(get(addr, "/debug/record").await.status, 404);
+    assert_eq!(get(addr, "/debug").await.status, 404);
+    let wrong = get(addr, "/debug/record").await;
+    assert_eq!((wrong.status, wrong.header("allow")), (405, Some("POST")));
     let proxied = "GET /debug HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n";
     assert_eq!(ask(addr, proxied).await.status, 403);
 }

@@ -11,6 +11,8 @@ use common::{
     PATIENCE, ended, frame, get, masked, message, metric_becomes, publish, settings, start_on,
     subscribe, upgraded,
 };
+use odin_core::record::{File, Machine, Player};
+use odin_core::shard::Shard;
 use odin_shell::listener::{Listener, Stream, Tuning};
 use odin_shell::server::RunningServer;
 use odin_shell::source::embedded::Embedded;
@@ -132,4 +134,32 @@ async fn a_panic_in_one_connection_ends_that_connection_and_nothing_else() {
     assert_eq!(pong, (0x8A, b"alive".to_vec()));
     assert_eq!(publish(addr, "BTC", "1").await.status, 200);
     assert_eq!(message(&mut bystander).await["data"], 1);
+}
+
+#[tokio::test]
+async fn a_panic_leaves_a_recording_behind() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().display().to_string();
+    let settings = settings(&["--record-dir", &path]);
+    let (upstream, publisher) = Embedded::new(&settings.feed_config());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let server = start_on(settings, FragileListener(listener), upstream, publisher);
+    let mut victim = upgraded(server.local_addr()).await;
+    assert_eq!(message(&mut victim).await["type"], "welcome");
+    victim.write_all(&masked(0x81, POISON)).await.expect("send");
+    assert!(ended(&mut victim).await);
+
+    let mut files = std::fs::read_dir(dir.path()).expect("a listing");
+    let file = files.next().expect("a file").expect("an entry").path();
+    assert!(files.next().is_none(), "one panic, one file");
+    let file = File::parse(&std::fs::read(file).expect("bytes")).expect("a recording");
+    assert_eq!(file.header.cause, "panic");
+    let recording = &file.recordings[0];
+    assert_eq!(
+        (recording.machine, recording.hash),
+        (Machine::Shard(0), None)
+    );
+    let mut player: Player<'_, Shard> = Player::new(recording).expect("a checkpoint");
+    assert!(player.run().expect("whole calls") >= 3);
+    assert_eq!(player.machine.stats().connections, 1);
 }

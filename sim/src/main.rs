@@ -39,6 +39,12 @@ const COMMANDS: &[Command] = &[
         commands::stress,
     ),
     (
+        "replay",
+        "FILE [--client ID | --at SECONDS | --channel NAME]",
+        "runs a recording of the flight recorder again, and answers questions about it",
+        odin_sim::replay::command,
+    ),
+    (
         "swarm",
         "--seeds N [--from S] [--keep-going] | --seed S",
         "the bare machines under drawn faults",

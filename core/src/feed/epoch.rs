@@ -6,6 +6,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
 
+use crate::record::codec::coded;
+
 /// What tells the number lines of one stream apart, which its creation time does not.
 ///
 /// It is kept in the stream's metadata, as [`fmt::Display`] writes it, and goes back with the stream.
@@ -164,3 +166,14 @@ fn fnv1a(hash: u64, bytes: &[u8]) -> u64 {
         (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME)
     })
 }
+
+coded!(EpochNonce { rollbacks, random });
+
+coded!(Naming {
+    stream,
+    seed,
+    stored,
+    nonce,
+    writes_left,
+    answered
+});

@@ -6,6 +6,7 @@ use alloc::string::String;
 use super::epoch::EpochNonce;
 use crate::event::Event;
 use crate::reason::LostReason;
+use crate::record::codec::coded;
 
 /// Which upstream the Feed follows.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -139,3 +140,12 @@ pub enum Outcome {
     /// It was refused.
     Refused(LostReason),
 }
+
+coded!(StreamInfo {
+    created,
+    first_seq,
+    last_seq,
+    num_deleted,
+    nonce,
+    covers_all
+});

@@ -24,6 +24,7 @@ use super::step::Step;
 use super::{Command, DeliverPolicy, Delivered, StreamInfo};
 use crate::mutant::{self, Mutant};
 use crate::reason::ResetReason;
+use crate::record::codec::{Broken, Code, Reader, Writer, coded};
 use crate::time::Instant;
 
 /// How long an answer may take before the command counts as failed. The shell gives up much
@@ -418,5 +419,61 @@ impl Follower {
             head: self.have,
             observed_from: if deleted { self.snapshot_to } else { 0 },
         });
+    }
+}
+
+coded!(Identity { seq, time });
+
+coded!(Follower {
+    naming,
+    silence,
+    phase,
+    deadline,
+    failures,
+    created,
+    recheck,
+    went_back,
+    epoch,
+    began,
+    published,
+    announced,
+    complete,
+    snapshot_to,
+    have,
+    last,
+    overlap,
+    consumer_seq,
+    info
+});
+
+impl Code for Phase {
+    fn put(&self, out: &mut Writer) {
+        out.byte(match self {
+            Self::Down => 0,
+            Self::Waiting => 1,
+            Self::Reading => 2,
+            Self::Writing => 3,
+            Self::Opening => 4,
+            Self::Confirming { .. } => 5,
+            Self::Following => 6,
+        });
+        if let Self::Confirming { pending } = self {
+            pending.put(out);
+        }
+    }
+
+    fn get(from: &mut Reader<'_>) -> Result<Self, Broken> {
+        Ok(match from.byte()? {
+            0 => Self::Down,
+            1 => Self::Waiting,
+            2 => Self::Reading,
+            3 => Self::Writing,
+            4 => Self::Opening,
+            5 => Self::Confirming {
+                pending: Code::get(from)?,
+            },
+            6 => Self::Following,
+            _ => return Err(Broken("a phase is unknown")),
+        })
     }
 }

@@ -13,6 +13,7 @@ mod epoch;
 mod exchange;
 mod jetstream;
 mod numbering;
+mod record;
 mod retention;
 mod step;
 
@@ -26,6 +27,7 @@ use crate::event::{Event, Kind, Lost, Publication, Reset, SourceReady};
 use crate::id::Order;
 use crate::mutant::{self, Mutant};
 use crate::reason::{LostReason, ResetReason};
+use crate::record::Tape;
 use crate::stats::FeedStats;
 use crate::time::Instant;
 use crate::wire::event as wire;
@@ -33,6 +35,8 @@ pub use epoch::EpochNonce;
 pub use exchange::{Command, DeliverPolicy, Delivered, Input, Outcome, Output, Source, StreamInfo};
 use jetstream::Follower;
 use numbering::Line;
+use record::StandIn;
+pub use record::{Arrival, Call};
 use retention::Retention;
 use step::Step;
 
@@ -55,6 +59,10 @@ pub struct Feed {
     stats: FeedStats,
     steps: Vec<Step>,
     outputs: VecDeque<Output>,
+    /// What happened, for the flight recorder; `None`: it is off.
+    tape: Option<Box<Tape>>,
+    /// Of a message that is replayed: what its payload was.
+    stand_in: Option<StandIn>,
 }
 
 #[derive(Debug)]
@@ -90,6 +98,8 @@ impl Feed {
             stats: FeedStats::default(),
             steps: Vec::new(),
             outputs: VecDeque::new(),
+            tape: None,
+            stand_in: None,
         }
     }
 
@@ -97,6 +107,9 @@ impl Feed {
     /// [`Self::poll_output`] until `None`, then [`Self::poll_timeout`], afterwards. The outcome is
     /// that of a message, for a publisher that waits for it.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) -> Outcome {
+        if self.tape.is_some() {
+            self.note_input(now, &input);
+        }
         match input {
             Input::Connected => self.connected = true,
             Input::Disconnected => self.connected = false,
@@ -131,6 +144,9 @@ impl Feed {
 
     /// Does what is due. Poll everything afterwards.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.tape.is_some() {
+            self.note_timeout(now);
+        }
         if let Upstream::JetStream(follower) = &mut self.upstream {
             follower.timeout(now, &mut self.steps);
             self.perform(now, None);
@@ -259,7 +275,9 @@ impl Feed {
         let prev = last.or(first_prev);
         let ts = message.time / NANOS_PER_MILLI;
         let bytes_max = self.payload_bytes_max;
-        let (kind, frame) = if bytes_max != 0 && message.payload.len() > bytes_max {
+        let stand_in = self.stand_in.take();
+        let bytes = stand_in.map_or(message.payload.len(), |stand_in| stand_in.payload_bytes);
+        let (kind, frame) = if bytes_max != 0 && bytes > bytes_max {
             let reason = LostReason::TooLarge;
             self.stats.lost[reason as usize] += 1;
             (
@@ -272,7 +290,14 @@ impl Feed {
             } else {
                 Kind::Snapshot
             };
-            (kind, wire::message(&name, seq, prev, ts, message.payload))
+            let frame = match stand_in {
+                Some(stand_in) => stand_in.frame(),
+                None => wire::message(&name, seq, prev, ts, message.payload),
+            };
+            if self.tape.is_some() {
+                self.note_frame(frame.len());
+            }
+            (kind, frame)
         };
         if mutant::is(Mutant::TooLargeSilent)
             && let Kind::Lost(reason) = kind

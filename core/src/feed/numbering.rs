@@ -9,6 +9,7 @@ use crate::id::ChannelId;
 use crate::mutant::{self, Mutant};
 use crate::name::check_channel;
 use crate::reason::LostReason;
+use crate::record::codec::{Broken, Code, Reader, Writer, coded};
 
 /// The channels of this server and where each stands on the current number line.
 #[derive(Debug)]
@@ -91,5 +92,40 @@ impl Line {
     /// Channels known.
     pub(super) fn channels(&self) -> u64 {
         self.channels.len() as u64
+    }
+}
+
+coded!(Channel { name, last });
+
+impl Code for Line {
+    fn put(&self, out: &mut Writer) {
+        let Self {
+            strip,
+            channels_max,
+            ids: _,
+            channels,
+            head,
+        } = self;
+        strip.put(out);
+        channels_max.put(out);
+        channels.put(out);
+        head.put(out);
+    }
+
+    fn get(from: &mut Reader<'_>) -> Result<Self, Broken> {
+        let (strip, channels_max) = Code::get(from)?;
+        let channels: Vec<Channel> = Code::get(from)?;
+        let mut ids = BTreeMap::new();
+        for (index, channel) in channels.iter().enumerate() {
+            let id = u32::try_from(index).map_err(|_| Broken("too many channels"))?;
+            ids.insert(Arc::clone(&channel.name), ChannelId(id));
+        }
+        Ok(Self {
+            strip,
+            channels_max,
+            ids,
+            channels,
+            head: Code::get(from)?,
+        })
     }
 }

@@ -6,6 +6,7 @@ use alloc::collections::VecDeque;
 use core::time::Duration;
 
 use crate::id::Order;
+use crate::record::codec::{Broken, Code, Reader, Writer};
 use crate::time::Instant;
 
 /// Entries leave in batches of this share of the bound, so that a full log does not announce a new
@@ -100,5 +101,46 @@ impl Retention {
         if let Some(entry) = self.entries.pop_front() {
             self.bytes -= entry.bytes;
         }
+    }
+}
+
+/// The entries are many and each is near to the one before.
+impl Code for Retention {
+    fn put(&self, out: &mut Writer) {
+        let Self {
+            bytes_max,
+            age_max,
+            entries,
+            bytes: _,
+        } = self;
+        bytes_max.put(out);
+        age_max.put(out);
+        entries.len().put(out);
+        let (mut order, mut received) = (0, 0);
+        for entry in entries {
+            out.near(entry.order.0, order);
+            out.near(entry.received.as_nanos(), received);
+            entry.bytes.put(out);
+            (order, received) = (entry.order.0, entry.received.as_nanos());
+        }
+    }
+
+    fn get(from: &mut Reader<'_>) -> Result<Self, Broken> {
+        let (bytes_max, age_max) = Code::get(from)?;
+        let mut retention = Self::new(bytes_max, age_max);
+        let (mut order, mut received) = (0, 0);
+        for _ in 0..from.count()? {
+            order = from.near(order)?;
+            received = from.near(received)?;
+            let bytes = usize::get(from)?;
+            let sum = retention.bytes.checked_add(bytes);
+            retention.bytes = sum.ok_or(Broken("the log is too large"))?;
+            retention.entries.push_back(Entry {
+                order: Order(order),
+                bytes,
+                received: Instant::from_nanos(received),
+            });
+        }
+        Ok(retention)
     }
 }

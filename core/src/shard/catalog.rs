@@ -4,6 +4,8 @@
 //! subscriber named goes when the last subscriber goes, so that guessing names costs nothing that
 //! stays. A pattern lingers for a while after its last subscriber.
 
+mod saved;
+
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;

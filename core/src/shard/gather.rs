@@ -129,7 +129,7 @@ impl Shard {
     }
 
     /// Whether entries that a subscription has not read are gone, and it has to know.
-    fn stands_before_hole(&self, sub: &Subscription) -> bool {
+    pub(super) fn stands_before_hole(&self, sub: &Subscription) -> bool {
         let (place, seq) = self.gone_before(sub);
         sub.owes_lost || sub.next <= place && seq > sub.seq
     }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use heapless::Deque;
 
 use super::session::Purpose;
+use crate::record::codec::{Broken, Code, Reader, Writer};
 
 /// Frames that a lane holds.
 const FRAMES_MAX: usize = 32;
@@ -66,5 +67,28 @@ impl Lane {
         let (frame, purpose) = self.frames.pop_front()?;
         self.bytes -= frame.len();
         Some((frame, purpose))
+    }
+}
+
+/// The frames by their length: nothing is decided by what they say.
+impl Code for Lane {
+    fn put(&self, out: &mut Writer) {
+        let Self { frames, bytes: _ } = self;
+        frames.len().put(out);
+        for (frame, purpose) in frames {
+            frame.put(out);
+            purpose.put(out);
+        }
+    }
+
+    fn get(from: &mut Reader<'_>) -> Result<Self, Broken> {
+        let mut lane = Self::default();
+        for _ in 0..from.count()? {
+            let (frame, purpose) = <(Bytes, Purpose)>::get(from)?;
+            lane.bytes += frame.len();
+            let pushed = lane.frames.push_back((frame, purpose));
+            pushed.map_err(|_| Broken("a lane has more frames than it may"))?;
+        }
+        Ok(lane)
     }
 }

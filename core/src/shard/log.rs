@@ -4,6 +4,8 @@
 //! Decides what is kept and what is dropped; who reads it, and what a reader is told about what was
 //! dropped, is the business of [`super::transmit`].
 
+mod saved;
+
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;

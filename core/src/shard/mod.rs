@@ -13,10 +13,12 @@ mod api;
 mod catalog;
 mod feed_events;
 mod gather;
+mod inspect;
 mod lag;
 mod lane;
 mod lifecycle;
 mod log;
+mod record;
 mod replay;
 mod requests;
 mod resume;
@@ -29,6 +31,7 @@ mod transmit;
 #[cfg(feature = "verify")]
 mod verify;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -37,7 +40,10 @@ use bytes::Bytes;
 
 pub use self::api::{Input, Message, Output, Transmit};
 use self::catalog::Catalog;
+pub use self::inspect::{ChannelStanding, Inspection, Standing};
 use self::log::Store;
+pub use self::record::{Call, Given};
+use self::record::{ShardTape, Timed};
 use self::session::{Purpose, Session, State};
 use self::slab::Slab;
 use self::subscription::{SubIx, Subscription, Topic};
@@ -96,6 +102,8 @@ pub struct Shard {
     taken: Taken,
     draining: Option<Instant>,
     stats: Stats,
+    /// What happened, for the flight recorder; `None`: it is off.
+    tape: Option<Box<ShardTape>>,
 }
 
 impl Shard {
@@ -136,6 +144,7 @@ impl Shard {
             taken: Taken::default(),
             draining: None,
             stats: Stats::default(),
+            tape: None,
             config,
         }
     }
@@ -143,6 +152,9 @@ impl Shard {
     /// A new WebSocket connection, after its upgrade. Its `welcome` is ready to be written. Poll
     /// everything afterwards.
     pub fn open(&mut self, now: Instant) -> ConnId {
+        if self.tape.is_some() {
+            self.note_timed(now, Timed::Open);
+        }
         let conn = self.insert_session(now);
         self.check(conn);
         conn
@@ -161,6 +173,9 @@ impl Shard {
             written || !self.taken.is_open(),
             "a transmit is settled before any other input"
         );
+        if self.tape.is_some() {
+            self.note_input(now, &input);
+        }
         match input {
             Input::Message { conn, message } => self.message(now, conn, message),
             Input::Violation { conn, reason } => self.violation(now, conn, reason),
@@ -174,6 +189,9 @@ impl Shard {
 
     /// Does what is due. Poll everything afterwards.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.tape.is_some() {
+            self.note_timed(now, Timed::Timeout);
+        }
         self.catalog.drop_idle(now);
         while let Some((at, index)) = self.deadlines.first().copied()
             && at <= now
@@ -192,6 +210,9 @@ impl Shard {
 
     /// What to do next, beside writing. Poll until `None` after every call that takes `now`.
     pub fn poll_output(&mut self) -> Option<Output> {
+        if self.tape.is_some() && !self.outputs.is_empty() {
+            self.note_output();
+        }
         self.outputs.pop_front()
     }
 
@@ -199,11 +220,15 @@ impl Shard {
     /// [`Self::transmit`] for it, and, where that gathered bytes, writes and says
     /// [`Input::Written`], before any other call. Sweep in slices: what stays queued stays ready.
     pub fn poll_ready(&mut self) -> Option<ConnId> {
+        if self.tape.is_some() && !self.ready.is_empty() {
+            self.note_ready();
+        }
         while let Some(conn) = self.ready.pop_front() {
             if let Some(session) = self.session_mut(conn)
                 && session.state == State::Ready
             {
                 session.state = State::Taken;
+                self.note_polled(conn);
                 return Some(conn);
             }
         }
@@ -219,7 +244,12 @@ impl Shard {
     /// Gathers what is to be written to a connection that [`Self::poll_ready`] gave. The cursors move
     /// when [`Input::Written`] says how much of it went.
     pub fn transmit(&mut self, now: Instant, conn: ConnId) -> Transmit {
-        self.gather(now, conn)
+        if self.tape.is_some() {
+            self.note_transmit(now, conn);
+        }
+        let transmit = self.gather(now, conn);
+        self.note_gathered(conn, transmit.bytes);
+        transmit
     }
 
     /// The slices of the last transmit, in the order in which they are to be written.

@@ -12,6 +12,7 @@ use crate::id::Order;
 use crate::mutant::{self, Mutant};
 use crate::name;
 use crate::reason::{ErrorCode, UnrecoveredReason};
+use crate::record::codec::coded;
 use crate::wire::event;
 use crate::wire::request::{self, RequestId};
 
@@ -246,3 +247,15 @@ impl Shard {
         }
     }
 }
+
+coded!(Replay {
+    id,
+    sub,
+    channel,
+    next,
+    from,
+    to,
+    sent,
+    incomplete,
+    void
+});

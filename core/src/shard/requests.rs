@@ -10,11 +10,22 @@ use crate::id::ConnId;
 use crate::mutant::{self, Mutant};
 use crate::reason::{CloseReason, ErrorCode};
 use crate::time::Instant;
-use crate::wire::request::{Body, Rejected, RequestId};
+use crate::wire::request::{Body, Rejected, Request, RequestId};
 use crate::wire::{event, frame, request};
 
 impl Shard {
     pub(super) fn message(&mut self, now: Instant, conn: ConnId, message: Message<'_>) {
+        self.hear(now, conn, message, request::parse);
+    }
+
+    /// Takes a message, a text of which `parse` reads.
+    pub(super) fn hear(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        message: Message<'_>,
+        parse: impl FnOnce(&str) -> Result<Request, Rejected>,
+    ) {
         let Some(session) = self.session_mut(conn) else {
             return;
         };
@@ -36,7 +47,7 @@ impl Shard {
                 self.count_received(bytes);
                 self.close(index, now, CloseReason::Unsupported);
             }
-            Message::Text(text) => self.text(now, index, text),
+            Message::Text(text) => self.text(now, index, text, parse),
         }
         self.file(index);
         self.check(conn);
@@ -67,7 +78,13 @@ impl Shard {
         false
     }
 
-    fn text(&mut self, now: Instant, index: u32, text: &str) {
+    fn text(
+        &mut self,
+        now: Instant,
+        index: u32,
+        text: &str,
+        parse: impl FnOnce(&str) -> Result<Request, Rejected>,
+    ) {
         self.count_received(text.len());
         let used = self.at(index).lane.as_ref().map_or(0, |lane| lane.len());
         if used + replay::REPLAYS_MAX + 1 > lane::FRAMES_FOR_ANSWERS {
@@ -82,7 +99,7 @@ impl Shard {
             }
             return;
         }
-        match request::parse(text) {
+        match parse(text) {
             Ok(request) => self.request(now, index, request.id.as_ref(), &request.body),
             Err(Rejected { id, code, message }) => self.refuse(index, code, &message, id.as_ref()),
         }

@@ -15,6 +15,7 @@ use crate::id::Order;
 use crate::limiter::TokenBucket;
 use crate::mutant::{self, Mutant};
 use crate::reason::CloseReason;
+use crate::record::codec::{coded, coded_variants};
 use crate::time::Instant;
 use crate::wire::request::{RequestId, Subscribe};
 
@@ -180,3 +181,56 @@ impl Session {
         self.extra.as_ref().is_some_and(|extra| extra.without_epoch)
     }
 }
+
+coded!(Front { rest, purpose });
+
+coded!(Closing {
+    reason,
+    by,
+    flush_until,
+    said,
+    heard,
+    dropped
+});
+
+coded!(Extra {
+    replays,
+    held,
+    without_epoch,
+    reset,
+    drain_at,
+    closing
+});
+
+coded!(Session {
+    pending_tail,
+    state,
+    stalled,
+    subscriptions,
+    subscription_count,
+    pattern_count,
+    drops,
+    bucket,
+    notices_passed,
+    heard,
+    ping_at,
+    stalled_since,
+    filed,
+    front,
+    lane,
+    extra
+});
+
+coded_variants!(State {
+    Idle,
+    Ready,
+    Taken,
+    Blocked
+});
+
+coded_variants!(Purpose {
+    Message,
+    Ping,
+    Pong,
+    Close
+});

@@ -4,6 +4,8 @@
 use alloc::vec::Vec;
 use core::ops::{Index, IndexMut};
 
+use crate::record::codec::{Broken, Code, Reader, Writer};
+
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
     entries: Vec<Option<T>>,
@@ -48,10 +50,16 @@ impl<T> Slab<T> {
     }
 
     /// The living entries with their indices.
-    #[cfg(feature = "verify")]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         let entries = self.entries.iter().enumerate();
         entries.filter_map(|(index, entry)| Some((u32::try_from(index).ok()?, entry.as_ref()?)))
+    }
+
+    /// Whether an index names a living entry.
+    pub(crate) fn contains(&self, index: u32) -> bool {
+        self.entries
+            .get(index as usize)
+            .is_some_and(Option::is_some)
     }
 
     /// The living entries.
@@ -77,5 +85,18 @@ impl<T> IndexMut<u32> for Slab<T> {
             Some(entry) => entry,
             None => unreachable!("an index names a living entry"),
         }
+    }
+}
+
+impl<T: Code> Code for Slab<T> {
+    fn put(&self, out: &mut Writer) {
+        let Self { entries, free } = self;
+        entries.put(out);
+        free.put(out);
+    }
+
+    fn get(from: &mut Reader<'_>) -> Result<Self, Broken> {
+        let (entries, free) = Code::get(from)?;
+        Ok(Self { entries, free })
     }
 }

@@ -10,6 +10,7 @@ use super::log::Log;
 use super::session::Session;
 use crate::id::Order;
 use crate::mutant::{self, Mutant};
+use crate::record::codec::{Broken, Code, Reader, Writer, coded};
 use crate::time::Instant;
 use crate::wire::request::{Mode, OnLost};
 
@@ -222,6 +223,44 @@ impl Shard {
             if tail == ix {
                 self.at(conn).pending_tail = before;
             }
+        }
+    }
+}
+
+coded!(Subscription {
+    topic,
+    conn,
+    next,
+    seq,
+    since,
+    sibling,
+    pending_next,
+    waiting_at,
+    mode,
+    on_lost,
+    pending,
+    snapshot,
+    owes_lost
+});
+
+coded!(SubIx(1));
+
+impl Code for Topic {
+    fn put(&self, out: &mut Writer) {
+        match self {
+            Self::Channel(ix) => (0_u8, *ix).put(out),
+            Self::Pattern(ix) => {
+                1_u8.put(out);
+                ix.put(out);
+            }
+        }
+    }
+
+    fn get(from: &mut Reader<'_>) -> Result<Self, Broken> {
+        match from.byte()? {
+            0 => Ok(Self::Channel(Code::get(from)?)),
+            1 => Ok(Self::Pattern(Code::get(from)?)),
+            _ => Err(Broken("a topic is of no known kind")),
         }
     }
 }

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use super::fields::{Fault, Field, Fields, shown};
 use crate::name;
 use crate::reason::ErrorCode;
+use crate::record::codec::{coded, coded_variants};
 
 /// The longest `id`, in bytes of JSON text. An id is echoed, so it takes room in the answer.
 pub const ID_BYTES_MAX: usize = 128;
@@ -393,3 +394,23 @@ fn check_apart(names: &[String]) -> Result<(), Fault> {
     }
     Ok(())
 }
+
+coded!(Position { seq, ts });
+
+coded!(Resume { epoch, positions });
+
+coded!(Subscribe {
+    channels,
+    mode,
+    snapshot,
+    on_lost,
+    resume
+});
+
+coded!(RequestId(1));
+
+coded_variants!(Mode { Lossless, Latest });
+
+coded_variants!(OnLost { Close, Continue });
+
+coded!(Rejected { id, code, message });

@@ -10,7 +10,7 @@ use odin_core::feed::{Command, Delivered, Feed, Input, Output, Source};
 use odin_core::time::Instant;
 use proptest::prelude::*;
 
-use crate::driver::PAYLOAD;
+use crate::driver::{PAYLOAD, RECORD_BYTES, check_recording};
 use crate::model::{Consumer, NANOS_PER_MILLI, Stream};
 
 #[derive(Clone, Debug)]
@@ -28,7 +28,9 @@ enum Step {
 
 fn server(seed: u64) -> Feed {
     let source = Source::JetStream { stream: "S".into() };
-    Feed::new(FeedConfig::default(), source, "odin.", seed)
+    let mut feed = Feed::new(FeedConfig::default(), source, "odin.", seed);
+    feed.record(RECORD_BYTES);
+    feed
 }
 
 struct World {
@@ -375,6 +377,7 @@ proptest! {
         world.settle();
         world.check_seen();
         world.check_epoch();
+        check_recording(&world.feed);
         // The last message of each channel was seen, or announced.
         let mut last = BTreeMap::new();
         for m in &world.stream.kept {

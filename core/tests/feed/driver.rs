@@ -14,6 +14,7 @@ use odin_core::feed::{
     Command, DeliverPolicy, Delivered, EpochNonce, Feed, Input, Outcome, Output, Source, StreamInfo,
 };
 use odin_core::reason::ResetReason;
+use odin_core::record::Player;
 use odin_core::time::Instant;
 use odin_core::wire::event as wire;
 
@@ -54,14 +55,38 @@ pub(crate) fn nats() -> Source {
     Source::Nats { epoch: "n1".into() }
 }
 
+/// Room for what a test does, and little enough for a second segment in long ones.
+pub(crate) const RECORD_BYTES: usize = 32_000;
+
+/// What was recorded runs again to the state in which the Feed is.
+pub(crate) fn check_recording(feed: &Feed) {
+    let recording = feed.recording().expect("it is on");
+    if !recording.segments.is_empty() {
+        let mut player: Player<'_, Feed> = Player::new(&recording).expect("a checkpoint");
+        player.run().expect("the recorded states");
+        assert_eq!(player.machine.state_hash(), feed.state_hash());
+    }
+}
+
+/// Every test is a test of the recorder as well.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            check_recording(&self.feed);
+        }
+    }
+}
+
 impl Driver {
     pub(crate) fn new(source: Source, config: FeedConfig) -> Self {
         Self::seeded(source, config, 42)
     }
 
     pub(crate) fn seeded(source: Source, config: FeedConfig, seed: u64) -> Self {
+        let mut feed = Feed::new(config, source, "odin.", seed);
+        feed.record(RECORD_BYTES);
         Self {
-            feed: Feed::new(config, source, "odin.", seed),
+            feed,
             now: Instant::from_millis(1),
             written: None,
             consumer_seq: 0,

@@ -44,7 +44,7 @@ pub(crate) type Places = (Seat, Permit);
 /// Takes over an upgraded socket, with the bytes that the client sent after its handshake.
 pub(crate) fn start<S: Stream>(local: &Rc<Local<S>>, socket: S, early: &[u8], places: Places) {
     let now = local.shared.clock.now();
-    let id = local.state.borrow_mut().open(now, socket);
+    let id = local.state().open(now, socket);
     let task = Connection {
         local: Rc::clone(local),
         id,
@@ -97,7 +97,7 @@ impl<S: Stream> Future for Connection<S> {
         let this = self.get_mut();
         let now = this.local.shared.clock.now();
         let local = Rc::clone(&this.local);
-        let mut state = local.state.borrow_mut();
+        let mut state = local.state();
         let ended = this.advance(now, &mut state, cx);
         drop(state);
         local.kick.notify_one();
@@ -253,7 +253,7 @@ impl<S: Stream> Connection<S> {
 /// A task that ends, in whatever way, leaves no socket behind.
 impl<S: Stream> Drop for Connection<S> {
     fn drop(&mut self) {
-        if let Ok(mut state) = self.local.state.try_borrow_mut() {
+        if let Some(mut state) = self.local.try_state() {
             let now = self.local.shared.clock.now();
             state.gone(now, self.id, CloseReason::Transport);
         }

@@ -11,12 +11,13 @@
 
 mod state;
 
-use std::cell::RefCell;
-use std::ops::ControlFlow;
+use std::cell::{RefCell, RefMut};
+use std::ops::{ControlFlow, Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use odin_core::event::Event;
+use odin_core::record::Recording;
 use odin_core::shard::{Input, Shard};
 use odin_core::time::Instant;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -72,6 +73,8 @@ pub(crate) enum Command<D> {
     Ping(oneshot::Sender<()>),
     /// A copy of the counters, please.
     Report(oneshot::Sender<ShardSnapshot>),
+    /// What was recorded, please.
+    Recording(oneshot::Sender<Option<Recording>>),
     /// Tell every connection to go before this moment.
     Drain(Instant),
     /// Drop every connection and end.
@@ -89,12 +92,42 @@ pub(crate) struct Handoff<D> {
 
 /// What the loop of a shard and the tasks of its connections share, all on one thread.
 pub(crate) struct Local<S> {
-    pub(crate) state: RefCell<State<S>>,
+    state: RefCell<State<S>>,
     /// Raised by a connection's task after it gave the core an input.
     pub(crate) kick: Notify,
     pub(crate) shared: Arc<Shared>,
     /// Which of the server's shards this is.
     pub(crate) index: usize,
+}
+
+/// The state of a shard while something is done with it. Where that panics, what was recorded until
+/// then is written.
+pub(crate) struct Held<'a, S: Stream> {
+    state: RefMut<'a, State<S>>,
+    local: &'a Local<S>,
+}
+
+impl<S: Stream> Deref for Held<'_, S> {
+    type Target = State<S>;
+
+    fn deref(&self) -> &State<S> {
+        &self.state
+    }
+}
+
+impl<S: Stream> DerefMut for Held<'_, S> {
+    fn deref_mut(&mut self) -> &mut State<S> {
+        &mut self.state
+    }
+}
+
+impl<S: Stream> Drop for Held<'_, S> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let recording = self.state.shard.recording(self.local.number(), false);
+            self.local.shared.recorder.after_panic(recording);
+        }
+    }
 }
 
 /// The two queues of a shard.
@@ -111,7 +144,8 @@ pub(crate) async fn run<S: Stream>(
     index: usize,
     mut queues: Queues<S::Detached>,
 ) {
-    let shard = Shard::new(shared.core_config, shared.seed(index));
+    let mut shard = Shard::new(shared.core_config, shared.seed(index));
+    shard.record(shared.shares.shard);
     let local = Rc::new(Local {
         state: RefCell::new(State::<S>::new(shard)),
         kick: Notify::new(),
@@ -184,14 +218,28 @@ struct Turn {
 }
 
 impl<S: Stream> Local<S> {
+    /// The shard's state, unless it is in use.
+    pub(crate) fn try_state(&self) -> Option<Held<'_, S>> {
+        let state = self.state.try_borrow_mut().ok()?;
+        Some(Held { state, local: self })
+    }
+
+    /// The shard's state, for as long as nothing is awaited.
+    pub(crate) fn state(&self) -> Held<'_, S> {
+        Held {
+            state: self.state.borrow_mut(),
+            local: self,
+        }
+    }
+
     /// Timers, then a slice of writes.
     fn turn(&self, events: &mut UnboundedReceiver<Event>) -> Turn {
         let now = self.shared.clock.now();
-        if self.shared.is_draining() && self.state.borrow().is_due(now) {
+        if self.shared.is_draining() && self.state().is_due(now) {
             // What was published before a client's close comes before it, for each client.
             self.take_in(None, events, Intake::ALL);
         }
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         state.timers(now);
         let written = state.flush(&self.shared);
         Turn {
@@ -227,13 +275,17 @@ impl<S: Stream> Local<S> {
                 let _ = answer.send(());
             }
             Command::Report(answer) => {
-                let report = self.state.borrow_mut().report(self.shared.clock.now());
+                let report = self.state().report(self.shared.clock.now());
                 let _ = answer.send(report);
+            }
+            Command::Recording(answer) => {
+                let recording = self.state().shard.recording(self.number(), true);
+                let _ = answer.send(recording);
             }
             Command::Drain(deadline) => {
                 // What was published before the drain comes before its closes.
                 self.take_in(None, events, Intake::ALL);
-                let mut state = self.state.borrow_mut();
+                let mut state = self.state();
                 state.input(self.shared.clock.now(), Input::Drain { deadline });
                 state.resume();
             }
@@ -242,11 +294,16 @@ impl<S: Stream> Local<S> {
         ControlFlow::Continue(())
     }
 
+    /// The number of this shard in recordings.
+    fn number(&self) -> u32 {
+        u32::try_from(self.index).unwrap_or(u32::MAX)
+    }
+
     fn event(&self, event: Event) {
         let bytes = event.queued_bytes();
         // Publications and evictions give nobody the right to be read from again; the rest may.
         let rare = !matches!(event, Event::Published(_) | Event::Evict { .. });
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         state.input(self.shared.clock.now(), Input::Event(event));
         if rare {
             state.resume();
@@ -256,6 +313,6 @@ impl<S: Stream> Local<S> {
     }
 
     fn stop(&self) {
-        self.state.borrow_mut().stop(self.shared.clock.now());
+        self.state().stop(self.shared.clock.now());
     }
 }

@@ -5,6 +5,7 @@
 //! handshake in [`upgrade`]. After an upgrade hyper's state is dropped: the connection's own task
 //! holds the bare socket.
 
+mod debug;
 mod guard;
 mod page;
 mod publish;
@@ -204,6 +205,9 @@ impl Exchange {
             // Strangers are not told what is here and what is not.
             let token = shared.settings.admin_token.as_ref();
             guard::check_bearer(shared, &head.headers, self.peer, token)?;
+            if path == "/debug/record" {
+                return debug::record(shared, head).await;
+            }
         }
         if !ENDPOINTS.contains(&path) && !page::has(path) {
             let message = "There is nothing at this path.";

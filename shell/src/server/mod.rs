@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 use crate::driver;
 use crate::listener::{Listener, Spawn};
 use crate::metrics::Exporter;
+use crate::recorder::{RecordError, Shares, Written};
 use crate::settings::Settings;
 use crate::source::{self, Clock, Publisher, SharedStatus, Upstream};
 pub use assemble::from_settings;
@@ -99,8 +100,11 @@ where
     }
     let config = settings.gate_config(parts.connections_max);
     let status = SharedStatus::default();
+    let shares = Shares::of(settings.record_bytes, shards);
+    let mut gate = Gate::new(config, parts.seed, parts.clock.now());
+    gate.record(shares.gate);
     let shared = Arc::new(Shared::new(Made {
-        gate: Gate::new(config, parts.seed, parts.clock.now()),
+        gate,
         settings,
         clock: parts.clock,
         local_addr: parts.listener.local_addr()?,
@@ -109,6 +113,7 @@ where
         ports: Box::new(ports),
         exporter: Exporter::new().map_err(io::Error::other)?,
         shards,
+        shares,
         seed: parts.seed,
         started_unix_ms: parts.started_unix_ms,
     }));
@@ -127,13 +132,9 @@ where
     let sink = Sink {
         shared: Arc::clone(&shared),
     };
-    tasks.spawn(source::run(
-        parts.feed,
-        parts.upstream,
-        sink,
-        parts.clock,
-        status,
-    ));
+    let mut feed = parts.feed;
+    feed.record(shares.feed);
+    tasks.spawn(source::run(feed, parts.upstream, sink, parts.clock, status));
     Ok(RunningServer {
         shared,
         tasks,
@@ -181,6 +182,14 @@ impl RunningServer {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.permits()
+    }
+
+    /// Writes what the flight recorder holds. `cause` is noted in the file.
+    ///
+    /// # Errors
+    /// Nothing is recorded, or the file cannot be written.
+    pub async fn record(&self, cause: &str) -> Result<Written, RecordError> {
+        self.shared.record(cause).await
     }
 
     /// Waits for the server to fail: it has no other way to end by itself.

@@ -2,6 +2,7 @@
 //! is generic.
 
 use odin_core::event::Event;
+use odin_core::record::Recording;
 use odin_core::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -19,6 +20,9 @@ pub(crate) trait Ports: Send + Sync {
 
     /// Asks one shard whether its loop runs.
     fn ping(&self, shard: usize) -> oneshot::Receiver<()>;
+
+    /// Asks one shard for what it recorded.
+    fn recording(&self, shard: usize) -> oneshot::Receiver<Option<Recording>>;
 
     /// Tells every shard to drain.
     fn drain(&self, deadline: Instant);
@@ -50,6 +54,12 @@ impl<D: Send + 'static> Ports for Vec<Port<D>> {
     fn ping(&self, shard: usize) -> oneshot::Receiver<()> {
         let (answer, asked) = oneshot::channel();
         let _ = self[shard].commands.send(Command::Ping(answer));
+        asked
+    }
+
+    fn recording(&self, shard: usize) -> oneshot::Receiver<Option<Recording>> {
+        let (answer, asked) = oneshot::channel();
+        let _ = self[shard].commands.send(Command::Recording(answer));
         asked
     }
 

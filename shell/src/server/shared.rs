@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use super::counters::{Broken, Counters};
 use super::ports::Ports;
 use crate::metrics::{Exporter, ShardSnapshot};
+use crate::recorder::{Recorder, Shares};
 use crate::settings::Settings;
 use crate::source::{Clock, EventSink, Publisher, SharedStatus};
 
@@ -36,6 +37,9 @@ pub(crate) struct Shared {
     pub(crate) backlog: Backlog,
     pub(crate) counters: Counters,
     pub(crate) exporter: Exporter,
+    pub(crate) recorder: Arc<Recorder>,
+    /// What each machine may use to record.
+    pub(crate) shares: Shares,
     /// The last report of each shard, for scrapes that it does not answer in time.
     reports: Vec<Mutex<ShardSnapshot>>,
     /// Sockets of each shard, whatever their state.
@@ -61,6 +65,7 @@ pub(crate) struct Made {
     pub(crate) ports: Box<dyn Ports>,
     pub(crate) exporter: Exporter,
     pub(crate) shards: usize,
+    pub(crate) shares: Shares,
     pub(crate) seed: u64,
     pub(crate) started_unix_ms: u64,
 }
@@ -73,6 +78,8 @@ impl Shared {
         };
         Self {
             core_config,
+            recorder: Arc::new(Recorder::new(&made.settings, made.started_unix_ms)),
+            shares: made.shares,
             settings: made.settings,
             clock: made.clock,
             gate: Mutex::new(made.gate),
@@ -98,6 +105,11 @@ impl Shared {
         // An odd multiplier keeps different shards different.
         let shard = u64::try_from(shard).unwrap_or(u64::MAX);
         self.seed ^ shard.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+
+    /// How many shards there are.
+    pub(crate) fn shards(&self) -> usize {
+        self.seats.len()
     }
 
     /// The Gate. Never hold it across an await.

@@ -218,5 +218,9 @@ settings! {
         log: String = Filter, "info", "FILTER";
         /// How log lines look: text or json.
         log_format: LogFormat = OneOf::new(), "text", "FORMAT";
+        /// Bytes of memory for the flight recorder; 0: it is off.
+        record_bytes: usize = Size(0, GIB), "32MiB", "SIZE";
+        /// Where the flight recorder's files go; the system's directory for temporary files where not set.
+        record_dir: Option<PathBuf> = Maybe(Path), "", "DIR";
     }
 }

@@ -11,13 +11,15 @@ mod pull;
 mod run;
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use odin_core::event::Event;
 use odin_core::feed::{Command, Delivered, Feed, Input, Outcome, StreamInfo};
+use odin_core::record::Recording;
 use odin_core::stats::FeedStats;
 use odin_core::time::Instant;
+use tokio::sync::{Notify, oneshot};
 
 pub use link::{NatsError, NatsOptions};
 pub use publisher::{PublishError, Published, Publisher};
@@ -177,13 +179,23 @@ pub struct SourceStatus {
 /// The [`SourceStatus`] as [`run`] last wrote it, shared with whoever reads it. Cheap to clone; never
 /// held across an await.
 #[derive(Clone, Debug, Default)]
-pub struct SharedStatus(Arc<Mutex<SourceStatus>>);
+pub struct SharedStatus {
+    latest: Arc<Mutex<SourceStatus>>,
+    desk: Arc<Desk>,
+}
+
+/// Where the Feed is asked for what it recorded.
+#[derive(Debug, Default)]
+struct Desk {
+    asked: Mutex<Vec<oneshot::Sender<Option<Recording>>>>,
+    bell: Notify,
+}
 
 impl SharedStatus {
     /// A copy of the status.
     #[must_use]
     pub fn get(&self) -> SourceStatus {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes over what the Feed says of itself.
@@ -193,7 +205,34 @@ impl SharedStatus {
             ready: feed.is_ready(),
             stats: *feed.stats(),
         };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = status;
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+
+    /// Asks for what the Feed recorded.
+    pub(crate) fn ask_recording(&self) -> oneshot::Receiver<Option<Recording>> {
+        let (answer, asked) = oneshot::channel();
+        self.desk.lock().push(answer);
+        self.desk.bell.notify_one();
+        asked
+    }
+
+    /// Waits until somebody asks. Cancel safe.
+    async fn asked(&self) {
+        self.desk.bell.notified().await;
+    }
+
+    /// Answers those who asked.
+    fn answer(&self, feed: &Feed) {
+        for asked in self.desk.lock().drain(..) {
+            // Who asked may have stopped waiting.
+            let _ = asked.send(feed.recording());
+        }
+    }
+}
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, Vec<oneshot::Sender<Option<Recording>>>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -25,11 +25,13 @@ pub async fn run<U: Upstream, S: EventSink>(
         upstream,
         sink,
         clock,
+        status,
         dropped: 0,
     };
-    status.copy_from(&pump.feed);
+    pump.status.copy_from(&pump.feed);
     while pump.turn().await.is_some() {
-        status.copy_from(&pump.feed);
+        pump.status.copy_from(&pump.feed);
+        pump.status.answer(&pump.feed);
     }
 }
 
@@ -38,6 +40,7 @@ struct Pump<U, S> {
     upstream: U,
     sink: S,
     clock: Clock,
+    status: SharedStatus,
     /// Messages dropped because the sink was full, not yet told to the Feed.
     dropped: u64,
 }
@@ -67,6 +70,7 @@ impl<U: Upstream, S: EventSink> Pump<U, S> {
             biased;
             report = self.upstream.next() => self.take(report?),
             () = self.sink.drained(), if self.dropped > 0 => self.tell_dropped(),
+            () = self.status.asked() => {}
             () = sleep => {}
         }
         let mut reports = 1;

@@ -17,6 +17,7 @@ mod limits;
 #[allow(dead_code, unreachable_pub)]
 mod nats;
 mod publisher;
+mod record;
 mod replicas;
 mod server;
 mod slow;

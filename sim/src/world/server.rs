@@ -47,6 +47,9 @@ pub(super) fn settings(flags: &[(&'static str, String)]) -> Settings {
         "0.0.0.0:3004",
         "--source",
         "jetstream",
+        // What a run does is told by its seed.
+        "--record-bytes",
+        "0",
     ];
     let given = flags
         .iter()
