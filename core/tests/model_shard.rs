@@ -5,14 +5,14 @@ mod model;
 use model::ops::{op, setup};
 use model::world::World;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngSeed};
+use proptest::test_runner::Config;
 
 proptest! {
     #![proptest_config(Config {
         failure_persistence: None,
         max_shrink_iters: 1_500,
         // The same cases every time; PROPTEST_RNG_SEED and PROPTEST_CASES go further.
-        rng_seed: seed(),
+        rng_seed: model::rng_seed(),
         ..Config::with_cases(384)
     })]
 
@@ -27,13 +27,5 @@ proptest! {
             world.step(op);
         }
         world.finish();
-    }
-}
-
-/// The seed of the cases, if nobody asks for another.
-fn seed() -> RngSeed {
-    match Config::default().rng_seed {
-        RngSeed::Random => RngSeed::Fixed(1),
-        asked => asked,
     }
 }
