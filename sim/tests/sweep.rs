@@ -6,7 +6,7 @@ use odin_sim::commands::Totals;
 use odin_sim::scenarios::{self, Scale};
 
 /// Runs of each of the four tests below.
-const RUNS: u64 = 19;
+const RUNS: u64 = 25;
 
 fn sweep(part: u64) {
     let now = SystemTime::now()
