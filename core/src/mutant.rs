@@ -1,8 +1,8 @@
 //! Planted bugs, each a small mistake that this server must not make. A simulation that does not find one
 //! of them does not guard what it claims to guard.
 //!
-//! Without the feature `mutants`, which only tests turn on, nothing of this is left: [`is`] is a
-//! constant. With it, no bug is planted until [`plant`] chooses one, for the whole process.
+//! Without the feature `mutants`, which only tests turn on, nothing of this is left: `is` is a
+//! constant. With it, no bug is planted until `plant` chooses one, for the whole process.
 
 /// Declares the mutants, each with what it does wrong.
 macro_rules! mutants {

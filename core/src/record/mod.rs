@@ -1,7 +1,7 @@
 //! The flight recorder: what a machine was and what it was told since, so that it can be run again
 //! elsewhere to the same state.
 //!
-//! Each machine keeps a [`Tape`]: a checkpoint (its complete state) and the calls since then. When a
+//! Each machine keeps a `Tape`: a checkpoint (its complete state) and the calls since then. When a
 //! segment is full a new checkpoint is taken, and the segment before it is kept as well, so that a
 //! recording always covers the time of at least one full segment. Bytes are bounded.
 //!
