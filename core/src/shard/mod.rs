@@ -11,6 +11,7 @@
 
 mod api;
 mod catalog;
+mod cold;
 mod feed_events;
 mod gather;
 mod inspect;
@@ -183,6 +184,7 @@ impl Shard {
             Input::Writable { conn } => self.writable(conn),
             Input::Closed { conn, reason } => self.closed(now, conn, reason),
             Input::Event(event) => self.event(event),
+            Input::History { request, page } => self.history(now, request, page),
             Input::Drain { deadline } => self.drain(now, deadline),
         }
     }
