@@ -27,7 +27,7 @@ fn nothing_given_is_the_documented_default() {
 #[test]
 fn the_defaults_are_those_of_the_core() {
     let s = run(&[], &[]);
-    assert_eq!(s.core_config(), odin_core::config::Config::default());
+    assert_eq!(s.core_config(1), odin_core::config::Config::default());
     assert_eq!(s.feed_config(), odin_core::config::FeedConfig::default());
     assert_eq!(
         s.gate_config(16_384),
