@@ -27,6 +27,8 @@ coded!(Source {
     ready,
     epoch,
     durable,
+    created,
+    snapshot_head,
     head_seq,
     proven_from,
     lost_to,
@@ -137,6 +139,7 @@ impl Shard {
             subs,
             catalog,
             store,
+            archive,
             source,
             notices,
             notices_total,
@@ -155,6 +158,7 @@ impl Shard {
         subs.put(out);
         catalog.put(out);
         store.save(out);
+        archive.put(out);
         source.put(out);
         notices.put(out);
         notices_total.put(out);
@@ -190,6 +194,7 @@ impl Shard {
             subs,
             catalog,
             store,
+            archive: Code::get(from)?,
             source: Code::get(from)?,
             notices: Code::get(from)?,
             notices_total: Code::get(from)?,
