@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use odin_core::reason::{CloseReason, ErrorCode, LostReason, Refusal, UnrecoveredReason};
 use odin_shell::metrics::{Exporter, Handshakes, HttpStats, ShardSnapshot, Snapshot};
+use odin_shell::source::RequestKind;
 
 /// Names and types that dashboards and alert rules rely on.
 const NAMES: &[(&str, &str)] = &[
@@ -20,6 +21,12 @@ const NAMES: &[(&str, &str)] = &[
     ("ws_slow_clients_disconnected_total", "counter"),
     ("ws_rate_limited_messages_total", "counter"),
     ("ws_replay_requests_total", "counter"),
+    ("ws_history_fetches_total", "counter"),
+    ("ws_history_failed_total", "counter"),
+    ("ws_history_pages", "gauge"),
+    ("ws_history_bytes", "gauge"),
+    ("ws_refills_total", "counter"),
+    ("ws_nats_requests_total", "counter"),
     ("ws_cpu_usage_percent", "gauge"),
     ("ws_memory_bytes", "gauge"),
     ("ws_memory_limit_bytes", "gauge"),
@@ -147,6 +154,8 @@ fn every_labelled_series_exists_from_the_start() {
         &["1xx", "2xx", "3xx", "4xx", "5xx"],
     );
     each("ws_shard_stale", "shard", &["0", "1"]);
+    let kinds = RequestKind::ALL.map(RequestKind::label);
+    each("ws_nats_requests_total", "kind", &kinds);
     for series in series {
         assert_eq!(value(&text, &series), "0", "{series}");
     }
@@ -166,6 +175,11 @@ fn values_are_summed_over_the_shards() {
         shard.stats.resumes.unrecovered[UnrecoveredReason::TooOld as usize] = 1;
         shard.stats.lost[LostReason::SlowConsumer as usize] = 4;
         shard.stats.log_bytes = 100 * n;
+        shard.stats.history_fetches = 20 * n;
+        shard.stats.history_failed = n;
+        shard.stats.history_pages = 2 * n;
+        shard.stats.history_bytes = 500 * n;
+        shard.stats.refills = 9;
         shard.lag.messages_max = 50 * n;
         shard.lag.nanos_max = 1_500_000_000 * n;
     }
@@ -188,6 +202,7 @@ fn values_are_summed_over_the_shards() {
     };
     snapshot.gate.refused[Refusal::Capacity as usize] = 6;
     snapshot.feed.received = 999;
+    snapshot.requests[RequestKind::Batch as usize] = 12;
     snapshot.feed.log_bytes = 150;
     snapshot.feed.lost[LostReason::TooLarge as usize] = 8;
     snapshot.http = HttpStats {
@@ -216,6 +231,13 @@ fn values_are_summed_over_the_shards() {
             ("ws_lost_messages_total{reason=\"too_large\"}", "8"),
             ("ws_log_bytes", "150"),
             ("ws_shard_log_bytes{shard=\"1\"}", "200"),
+            ("ws_history_fetches_total", "60"),
+            ("ws_history_failed_total", "3"),
+            ("ws_history_pages", "6"),
+            ("ws_history_bytes", "1500"),
+            ("ws_refills_total", "18"),
+            ("ws_nats_requests_total{kind=\"batch\"}", "12"),
+            ("ws_nats_requests_total{kind=\"info\"}", "0"),
             ("ws_lag_messages", "100"),
             ("ws_lag_seconds", "3"),
             ("ws_shard_stale{shard=\"0\"}", "0"),

@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use odin_core::event::Event;
+use odin_core::history::Fetch;
 use odin_core::record::Recording;
 use odin_core::shard::{Input, Shard};
 use odin_core::time::Instant;
@@ -233,7 +234,7 @@ impl<S: Stream> Local<S> {
     }
 
     /// Timers, then a slice of writes.
-    fn turn(&self, events: &mut UnboundedReceiver<Event>) -> Turn {
+    fn turn(self: &Rc<Self>, events: &mut UnboundedReceiver<Event>) -> Turn {
         let now = self.shared.clock.now();
         if self.shared.is_draining() && self.state().is_due(now) {
             // What was published before a client's close comes before it, for each client.
@@ -242,12 +243,28 @@ impl<S: Stream> Local<S> {
         let mut state = self.state();
         state.timers(now);
         let written = state.flush(&self.shared);
+        for fetch in state.take_fetches() {
+            tokio::task::spawn_local(Rc::clone(self).fetch(fetch));
+        }
         Turn {
             written,
             more: state.shard.has_ready(),
             living: state.living(),
             due: state.shard.poll_timeout(),
         }
+    }
+
+    /// Asks the source about the past and gives the core the answer, which it always gets: it asks for so many
+    /// at once only.
+    async fn fetch(self: Rc<Self>, fetch: Fetch) {
+        let request = fetch.request;
+        let page = self.shared.history.fetch(fetch).await.map(Arc::new);
+        let mut state = self.state();
+        let now = self.shared.clock.now();
+        state.input(now, Input::History { request, page });
+        state.resume();
+        drop(state);
+        self.kick.notify_one();
     }
 
     /// Hands events to the core: the `first`, and what waits, as far as `intake` allows.

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
+use odin_core::history::Fetch;
 use odin_core::id::ConnId;
 use odin_core::reason::CloseReason;
 use odin_core::shard::{Input, Output, Shard};
@@ -48,6 +49,8 @@ pub(crate) struct State<S> {
     pub(crate) scratch: Box<[u8]>,
     /// Who may be paused, each once; looked through only when many may go on at once.
     paused: Vec<ConnId>,
+    /// What the core wants to know of the past, until the loop asks.
+    fetches: Vec<Fetch>,
 }
 
 impl<S: Stream> State<S> {
@@ -58,6 +61,7 @@ impl<S: Stream> State<S> {
             living: 0,
             scratch: scratch(),
             paused: Vec::new(),
+            fetches: Vec::new(),
         }
     }
 
@@ -137,12 +141,22 @@ impl<S: Stream> State<S> {
     }
 
     fn outputs(&mut self, now: Instant) {
-        while let Some(Output::Close { conn, reason }) = self.shard.poll_output() {
-            if let Some(entry) = self.take(conn) {
-                retire(entry);
+        while let Some(output) = self.shard.poll_output() {
+            match output {
+                Output::Close { conn, reason } => {
+                    if let Some(entry) = self.take(conn) {
+                        retire(entry);
+                    }
+                    self.shard.handle(now, Input::Closed { conn, reason });
+                }
+                Output::FetchHistory(fetch) => self.fetches.push(fetch),
             }
-            self.shard.handle(now, Input::Closed { conn, reason });
         }
+    }
+
+    /// What the core wants to know of the past, each once.
+    pub(super) fn take_fetches(&mut self) -> Vec<Fetch> {
+        std::mem::take(&mut self.fetches)
     }
 
     /// Wakes the tasks of connections that the core wants to read from again.

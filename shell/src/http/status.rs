@@ -84,6 +84,7 @@ async fn snapshot(shared: &Shared) -> Snapshot {
         shards,
         feed: source.stats,
         source_connected: source.connected,
+        requests: shared.history.requests(),
         handshakes: shared.counters.handshakes(),
         http: shared.counters.http(),
         tasks: shared.tasks(),

@@ -5,6 +5,7 @@ use odin_core::stats::{Histogram, LATENCY_BOUNDS_NANOS, Stats};
 use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::Snapshot;
+use crate::source::RequestKind;
 
 /// One family per metric.
 pub(super) fn families(snapshot: &Snapshot) -> Vec<MetricFamily> {
@@ -171,6 +172,21 @@ fn recovery(out: &mut Families, s: &Snapshot) {
         "Last values of quiet channels given up because of their bound.",
         sum(|stats| stats.last_values_dropped),
     );
+    out.counter(
+        "ws_history_fetches_total",
+        "Pages of history asked for, for clients whose position has left the log.",
+        sum(|stats| stats.history_fetches),
+    );
+    out.counter(
+        "ws_history_failed_total",
+        "Pages of history that JetStream could not be asked for.",
+        sum(|stats| stats.history_failed),
+    );
+    out.counter(
+        "ws_refills_total",
+        "Subscriptions that fell off the log and went on in history.",
+        sum(|stats| stats.refills),
+    );
     let messages = s.shards.iter().map(|shard| shard.lag.messages_max).max();
     out.gauge(
         "ws_lag_messages",
@@ -217,6 +233,12 @@ fn source(out: &mut Families, s: &Snapshot) {
         "JetStream consumers opened.",
         s.feed.consumers_opened,
     );
+    out.counters(
+        "ws_nats_requests_total",
+        "Requests to JetStream, for history and to follow the stream, by kind.",
+        "kind",
+        labelled(&RequestKind::ALL, &s.requests, |kind| kind.label()),
+    );
     out.counter(
         "ws_resets_total",
         "Times the number line of the source began anew.",
@@ -230,6 +252,16 @@ fn state(out: &mut Families, s: &Snapshot) {
         "ws_log_bytes",
         "Bytes of messages in the log, counted once for all shards.",
         s.feed.log_bytes as f64,
+    );
+    out.gauge(
+        "ws_history_bytes",
+        "Bytes of pages of history kept, over all shards.",
+        sum(|stats| stats.history_bytes) as f64,
+    );
+    out.gauge(
+        "ws_history_pages",
+        "Pages of history kept, over all shards.",
+        sum(|stats| stats.history_pages) as f64,
     );
     out.gauge("ws_channels", "Channels known.", s.feed.channels as f64);
     out.gauge(

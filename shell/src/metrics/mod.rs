@@ -16,6 +16,8 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
+use crate::source::RequestKind;
+
 /// The `Content-Type` of [`Exporter::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
@@ -103,6 +105,8 @@ pub struct Snapshot {
     pub feed: FeedStats,
     /// Whether the source is connected; an embedded source is.
     pub source_connected: bool,
+    /// Requests to JetStream, in the order of [`RequestKind::ALL`].
+    pub requests: [u64; RequestKind::COUNT],
     /// CPU in percent of the quota; `None`: unknown.
     pub cpu_percent: Option<f64>,
     /// The working set in bytes; `None`: unknown.

@@ -3,6 +3,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use odin_core::feed::{Feed, Source};
@@ -13,6 +14,7 @@ use super::{Parts, RunningServer, start};
 use crate::cgroup::{self, Meter};
 use crate::listener::{self, Threads};
 use crate::settings::{Settings, SourceKind};
+use crate::source::history::{History, NoHistory};
 use crate::source::{
     self, Clock, NatsOptions, Publisher, Upstream, embedded::Embedded, jetstream, nats::Nats,
 };
@@ -55,13 +57,14 @@ pub async fn from_settings(settings: Settings, fd_limit: u64) -> io::Result<Runn
                 tokio::spawn(source::demo::run(publisher.clone(), seed));
             }
             let origin = Source::Embedded { epoch };
-            machine.start(settings, seed, (origin, "", upstream, publisher))
+            let origin = (origin, String::new());
+            machine.start(settings, seed, origin, (upstream, publisher, no_history()))
         }
         SourceKind::Nats => {
             let made = Nats::new(&options, &subject, &strip, &config).await;
             let (upstream, publisher) = made.map_err(io::Error::other)?;
-            let origin = Source::Nats { epoch };
-            machine.start(settings, seed, (origin, &strip, upstream, publisher))
+            let origin = (Source::Nats { epoch }, strip);
+            machine.start(settings, seed, origin, (upstream, publisher, no_history()))
         }
         SourceKind::Jetstream => {
             let stream = jetstream::JetStreamOptions {
@@ -73,7 +76,13 @@ pub async fn from_settings(settings: Settings, fd_limit: u64) -> io::Result<Runn
             };
             let made = jetstream::JetStream::new(&options, stream, &strip, &config).await;
             let (upstream, publisher) = made.map_err(io::Error::other)?;
-            machine.start(settings, seed, (origin, &strip, upstream, publisher))
+            let history = Arc::new(upstream.history(&strip, &config));
+            machine.start(
+                settings,
+                seed,
+                (origin, strip),
+                (upstream, publisher, history),
+            )
         }
     }
 }
@@ -92,7 +101,8 @@ impl Machine {
         self,
         settings: Settings,
         seed: u64,
-        (origin, strip, upstream, publisher): (Source, &str, U, Publisher),
+        (origin, strip): (Source, String),
+        (upstream, publisher, history): (U, Publisher, Arc<dyn History>),
     ) -> io::Result<RunningServer> {
         let Self {
             listener,
@@ -108,9 +118,10 @@ impl Machine {
             spawn: Threads,
             sample: move |now: Instant| -> Sample { sampler.sample(now) },
             clock,
-            feed: Feed::new(settings.feed_config(), origin, strip, random()),
+            feed: Feed::new(settings.feed_config(), origin, &strip, random()),
             upstream,
             publisher,
+            history,
             connections_max: settings.max_connections(memory, fd_limit),
             shards: settings.shard_count(cores),
             seed,
@@ -118,6 +129,10 @@ impl Machine {
         };
         start(settings, parts)
     }
+}
+
+fn no_history() -> Arc<dyn History> {
+    Arc::new(NoHistory)
 }
 
 fn nats_options(settings: &Settings) -> NatsOptions {

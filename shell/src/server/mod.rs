@@ -27,6 +27,7 @@ use crate::listener::{Listener, Spawn};
 use crate::metrics::Exporter;
 use crate::recorder::{RecordError, Shares, Written};
 use crate::settings::Settings;
+use crate::source::history::History;
 use crate::source::{self, Clock, Publisher, SharedStatus, Upstream};
 pub use assemble::from_settings;
 use ports::Port;
@@ -54,6 +55,8 @@ pub struct Parts<L, P, U, M> {
     pub upstream: U,
     /// The way of published messages into the source.
     pub publisher: Publisher,
+    /// Where the shards' questions about the past go.
+    pub history: Arc<dyn History>,
     /// The most WebSocket connections.
     pub connections_max: u32,
     /// How many shards; at least one is made.
@@ -109,6 +112,7 @@ where
         clock: parts.clock,
         local_addr: parts.listener.local_addr()?,
         publisher: parts.publisher,
+        history: parts.history,
         source: status.clone(),
         ports: Box::new(ports),
         exporter: Exporter::new().map_err(io::Error::other)?,

@@ -19,6 +19,7 @@ use super::ports::Ports;
 use crate::metrics::{Exporter, ShardSnapshot};
 use crate::recorder::{Recorder, Shares};
 use crate::settings::Settings;
+use crate::source::history::History;
 use crate::source::{Clock, EventSink, Publisher, SharedStatus};
 
 /// Bytes of events that may wait for one shard before the source is made to wait.
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) gate: Mutex<Gate>,
     pub(crate) local_addr: SocketAddr,
     pub(crate) publisher: Publisher,
+    pub(crate) history: Arc<dyn History>,
     pub(crate) source: SharedStatus,
     pub(crate) ports: Box<dyn Ports>,
     pub(crate) backlog: Backlog,
@@ -61,6 +63,7 @@ pub(crate) struct Made {
     pub(crate) gate: Gate,
     pub(crate) local_addr: SocketAddr,
     pub(crate) publisher: Publisher,
+    pub(crate) history: Arc<dyn History>,
     pub(crate) source: SharedStatus,
     pub(crate) ports: Box<dyn Ports>,
     pub(crate) exporter: Exporter,
@@ -74,7 +77,7 @@ impl Shared {
     pub(crate) fn new(made: Made) -> Self {
         let core_config = Config {
             started_unix_ms: made.started_unix_ms,
-            ..made.settings.core_config()
+            ..made.settings.core_config(made.shards)
         };
         Self {
             core_config,
@@ -85,6 +88,7 @@ impl Shared {
             gate: Mutex::new(made.gate),
             local_addr: made.local_addr,
             publisher: made.publisher,
+            history: made.history,
             source: made.source,
             ports: made.ports,
             backlog: Backlog::new(made.shards),

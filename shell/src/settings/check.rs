@@ -11,7 +11,7 @@ use super::{RESERVED_BYTES, SettingsError};
 pub(super) fn is_used(name: &str, source: SourceKind) -> bool {
     match name {
         "demo" => source == SourceKind::Embedded,
-        "stream" => source == SourceKind::Jetstream,
+        "stream" | "history_bytes" | "history_fetches" => source == SourceKind::Jetstream,
         "subject" | "strip" => source != SourceKind::Embedded,
         _ if name.starts_with("nats_") => source != SourceKind::Embedded,
         _ => true,
@@ -22,7 +22,7 @@ pub(super) fn is_used(name: &str, source: SourceKind) -> bool {
 fn used_by(name: &str) -> &'static str {
     match name {
         "demo" => "embedded",
-        "stream" => "jetstream",
+        "stream" | "history_bytes" | "history_fetches" => "jetstream",
         _ => "nats or jetstream",
     }
 }
@@ -41,6 +41,7 @@ pub(super) fn check(settings: &Settings, gathered: &Gathered) -> Result<(), Sett
     thresholds(settings)?;
     rates(settings)?;
     times(settings)?;
+    history(settings, gathered)?;
     memory(settings)
 }
 
@@ -176,6 +177,25 @@ fn times(s: &Settings) -> Result<(), SettingsError> {
     if s.idle_timeout > Duration::ZERO && s.ping_interval >= s.idle_timeout {
         let message = "a silent client would be closed before it is asked by a ping".into();
         return contradiction(&["idle_timeout", "ping_interval"], message);
+    }
+    Ok(())
+}
+
+fn history(s: &Settings, gathered: &Gathered) -> Result<(), SettingsError> {
+    if s.source != SourceKind::Jetstream {
+        return Ok(());
+    }
+    if s.history_bytes == 0 && gathered.explicit("history_fetches").is_some() {
+        return contradiction(
+            &["history_fetches", "history_bytes"],
+            "nothing is fetched where no history is kept".into(),
+        );
+    }
+    if s.history_bytes > 0 && s.payload_bytes_max > s.history_bytes / 2 {
+        return contradiction(
+            &["payload_bytes_max", "history_bytes"],
+            "the history must hold two of the largest messages".into(),
+        );
     }
     Ok(())
 }

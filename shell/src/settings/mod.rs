@@ -188,9 +188,9 @@ impl Settings {
             .saturating_sub(RESERVED_BYTES)
     }
 
-    /// The configuration of each shard.
+    /// The configuration of each of so many shards.
     #[must_use]
-    pub fn core_config(&self) -> Config {
+    pub fn core_config(&self, shards: usize) -> Config {
         Config {
             message_rate: self.message_rate,
             message_burst: self.message_burst,
@@ -201,6 +201,8 @@ impl Settings {
             channels_max: self.channels_max,
             log_messages: self.log_messages,
             last_value_bytes: self.last_value_bytes,
+            history_bytes: self.history_bytes / shards.max(1),
+            history_fetches: self.history_fetches,
             ping_interval: self.ping_interval,
             idle_timeout: self.idle_timeout,
             write_stall: self.write_stall,

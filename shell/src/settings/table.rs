@@ -210,6 +210,10 @@ settings! {
         log_bytes: usize = Size(MIB, usize::MAX), "64MiB", "SIZE";
         /// Bytes of last values kept of channels whose messages have left the log.
         last_value_bytes: usize = Size(KIB, usize::MAX), "64MiB", "SIZE";
+        /// Bytes of history kept, of what was fetched from JetStream; 0: nothing is fetched.
+        history_bytes: usize = Size(0, usize::MAX), "32MiB", "SIZE";
+        /// Pages of history that one shard fetches at once.
+        history_fetches: u32 = Count(1, 1_000), "4", "N";
         /// The largest message that is passed on.
         payload_bytes_max: usize = Size(KIB, 64 * MIB), "1MiB", "SIZE";
     }

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{self, AckPolicy, pull};
@@ -12,10 +13,13 @@ use async_nats::jetstream::{self, ErrorCode, stream};
 use futures_util::FutureExt;
 use odin_core::config::FeedConfig;
 use odin_core::feed::{Command, DeliverPolicy, EpochNonce, StreamInfo};
+use odin_core::history::Encoding;
 use serde_json::{Value, json};
 
+use super::history::JetStreamHistory;
 use super::link::Link;
 use super::pull::Pull;
+use super::requests::{RequestKind, Requests};
 use super::{NatsError, NatsOptions, Publisher, Upstream, UpstreamEvent};
 
 /// How long the stream's state may take.
@@ -41,6 +45,7 @@ pub struct JetStreamOptions {
 pub struct JetStream {
     link: Link,
     context: jetstream::Context,
+    requests: Arc<Requests>,
     options: JetStreamOptions,
     /// The command that is under way.
     work: Option<Pin<Box<dyn Future<Output = Done> + Send>>>,
@@ -84,12 +89,29 @@ impl JetStream {
             Self {
                 link,
                 context,
+                requests: Arc::default(),
                 options: stream,
                 work: None,
                 pull: None,
             },
             publisher,
         ))
+    }
+
+    /// What the stream holds, over the same connection. `strip` and `config` as given to [`Self::new`].
+    #[must_use]
+    pub fn history(&self, strip: &str, config: &FeedConfig) -> JetStreamHistory {
+        let encoding = Encoding {
+            strip,
+            payload_bytes_max: config.payload_bytes_max,
+        };
+        JetStreamHistory::new(
+            self.link.client().clone(),
+            &self.options.stream,
+            &self.options.subject,
+            &encoding,
+            Arc::clone(&self.requests),
+        )
     }
 }
 
@@ -135,6 +157,7 @@ impl Upstream for JetStream {
         self.work = None;
         match command {
             Command::ReadInfo => {
+                self.requests.count(RequestKind::Info);
                 if let Some(pull) = &mut self.pull {
                     pull.pause();
                 }
@@ -145,12 +168,20 @@ impl Upstream for JetStream {
             }
             Command::WriteNonce(nonce) => {
                 self.pull = None;
+                self.requests.count(RequestKind::Info);
+                self.requests.count(RequestKind::Configure);
                 let write = write_nonce(self.context.clone(), self.options.stream.clone(), nonce);
                 self.work = Some(Box::pin(write));
             }
             Command::OpenConsumer(policy) => {
                 self.pull = None;
-                let open = open_consumer(self.context.clone(), self.options.clone(), policy);
+                self.requests.count(RequestKind::Consumer);
+                let open = open_consumer(
+                    self.context.clone(),
+                    self.options.clone(),
+                    policy,
+                    Arc::clone(&self.requests),
+                );
                 self.work = Some(Box::pin(open));
             }
             Command::Fetch => match &mut self.pull {
@@ -343,6 +374,7 @@ async fn open_consumer(
     context: jetstream::Context,
     options: JetStreamOptions,
     policy: DeliverPolicy,
+    requests: Arc<Requests>,
 ) -> Done {
     let config = pull::Config {
         deliver_policy: match policy {
@@ -367,7 +399,7 @@ async fn open_consumer(
         });
         let consumer = consumer.ok()?;
         let info = consumer.cached_info();
-        let pull = Pull::new(&context.client(), &options.stream, &info.name).await?;
+        let pull = Pull::new(&context.client(), &options.stream, &info.name, requests).await?;
         Some(Done::Opened {
             pull: Box::new(pull),
             pending: info.num_pending,

@@ -3,11 +3,13 @@
 
 pub mod demo;
 pub mod embedded;
+pub mod history;
 pub mod jetstream;
 mod link;
 pub mod nats;
 mod publisher;
 mod pull;
+mod requests;
 mod run;
 
 use std::future::Future;
@@ -23,6 +25,7 @@ use tokio::sync::{Notify, oneshot};
 
 pub use link::{NatsError, NatsOptions};
 pub use publisher::{PublishError, Published, Publisher};
+pub use requests::RequestKind;
 pub use run::run;
 
 /// The one clock of the server: [`Instant`]s since it was made. Cheap to copy.

@@ -2,9 +2,12 @@
 //! answer is (ADR-13 of the NATS architecture, "Pull Subscribe internals"). The client library's own
 //! streams hide heartbeats and hold no bound in bytes.
 
+use std::sync::Arc;
+
 use async_nats::{Client, StatusCode, Subscriber};
 use futures_util::StreamExt;
 
+use super::requests::{RequestKind, Requests};
 use super::{Message, UpstreamEvent};
 
 /// Messages of one request.
@@ -22,6 +25,7 @@ pub(super) struct Pull {
     request_subject: String,
     inbox: String,
     messages: Subscriber,
+    requests: Arc<Requests>,
     fetching: bool,
     /// Messages that the server may still send for the requests that it holds.
     requested: u64,
@@ -37,7 +41,12 @@ enum Reply {
 
 impl Pull {
     /// An inbox for the consumer; nothing is requested yet. `None`: the client has ended.
-    pub(super) async fn new(client: &Client, stream: &str, consumer: &str) -> Option<Self> {
+    pub(super) async fn new(
+        client: &Client,
+        stream: &str,
+        consumer: &str,
+        requests: Arc<Requests>,
+    ) -> Option<Self> {
         let inbox = client.new_inbox();
         let messages = client.subscribe(inbox.clone()).await.ok()?;
         Some(Self {
@@ -45,6 +54,7 @@ impl Pull {
             request_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"),
             inbox,
             messages,
+            requests,
             fetching: false,
             requested: 0,
         })
@@ -96,6 +106,7 @@ impl Pull {
         let request = format!(
             r#"{{"batch":{BATCH},"max_bytes":{bytes},"expires":{EXPIRES_NANOS},"idle_heartbeat":{HEARTBEAT_NANOS}}}"#
         );
+        self.requests.count(RequestKind::Next);
         let subject = self.request_subject.clone();
         let sent = self
             .client
@@ -149,18 +160,18 @@ fn stored(message: async_nats::Message) -> UpstreamEvent {
 
 /// Where a message stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Place {
-    stream_seq: u64,
+pub(super) struct Place {
+    pub(super) stream_seq: u64,
     consumer_seq: u64,
-    time: u64,
-    pending: u64,
+    pub(super) time: u64,
+    pub(super) pending: u64,
 }
 
 impl Place {
     /// Reads the reply subject of a stored message (ADR-15):
     /// `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`, or with
     /// `<domain>.<account hash>` after `$JS.ACK`, and then perhaps a token at the end.
-    fn parse(reply: &str) -> Option<Self> {
+    pub(super) fn parse(reply: &str) -> Option<Self> {
         let rest = reply.strip_prefix("$JS.ACK.")?;
         let before = match rest.split('.').count() {
             7 => 3,

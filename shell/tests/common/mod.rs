@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use odin_core::feed::{Feed, Source};
@@ -10,6 +11,7 @@ use odin_core::load::Sample;
 use odin_shell::listener::{Listener, Threads};
 use odin_shell::server::{self, Parts, RunningServer};
 use odin_shell::settings::{Loaded, Settings};
+use odin_shell::source::history::NoHistory;
 use odin_shell::source::{Clock, Publisher, Upstream};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -77,6 +79,7 @@ pub fn start_on<L: Listener, U: Upstream + 'static>(
         feed,
         upstream,
         publisher,
+        history: Arc::new(NoHistory),
         connections_max: 1000,
         shards: 1,
         seed: 1,

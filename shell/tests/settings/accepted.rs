@@ -27,7 +27,7 @@ fn nothing_given_is_the_documented_default() {
 #[test]
 fn the_defaults_are_those_of_the_core() {
     let s = run(&[], &[]);
-    assert_eq!(s.core_config(), odin_core::config::Config::default());
+    assert_eq!(s.core_config(1), odin_core::config::Config::default());
     assert_eq!(s.feed_config(), odin_core::config::FeedConfig::default());
     assert_eq!(
         s.gate_config(16_384),
@@ -166,7 +166,8 @@ fn demo_is_on_for_the_embedded_source_alone() {
 #[test]
 fn zero_turns_a_limit_off() {
     for spec in TABLE.iter().filter(|spec| spec.help.contains("; 0: ")) {
-        run(&[&spec.flag(), "0"], &[]);
+        // Some go with this source only, and none with another only.
+        run(&["--source", "jetstream", &spec.flag(), "0"], &[]);
     }
     assert_eq!(
         run(&["--max-connections", "0"], &[]).max_connections(Some(512 * MIB), 5_064),

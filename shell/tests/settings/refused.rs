@@ -210,6 +210,29 @@ fn contradictions_name_their_keys() {
         (vec!["--nats-url", "nats://a:1"], vec!["nats_url", "source"]),
         (vec!["--stream", "S"], vec!["stream", "source"]),
         (
+            vec!["--history-bytes", "1MiB"],
+            vec!["history_bytes", "source"],
+        ),
+        (
+            vec!["--history-fetches", "2", "--source", "nats"],
+            vec!["history_fetches", "source"],
+        ),
+        (
+            vec![
+                "--history-fetches",
+                "2",
+                "--history-bytes",
+                "0",
+                "--source",
+                "jetstream",
+            ],
+            vec!["history_fetches", "history_bytes"],
+        ),
+        (
+            vec!["--history-bytes", "1MiB", "--source", "jetstream"],
+            vec!["payload_bytes_max", "history_bytes"],
+        ),
+        (
             vec!["--stream", "S", "--source", "nats"],
             vec!["stream", "source"],
         ),

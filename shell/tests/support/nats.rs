@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -15,8 +15,23 @@ const START_TIME_MAX: Duration = Duration::from_secs(10);
 /// What to do where nats-server is missing.
 const INSTALL: &str = "install it with `make setup` (Debian: apt-get install nats-server), or name one by NATS_SERVER";
 
+/// The first version that answers a direct get with many messages.
+const BATCHES_SINCE: (u32, u32) = (2, 11);
+
+/// Which nats-server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Release {
+    /// The one that the tests run with.
+    Default,
+    /// One before 2.11.
+    Old,
+    /// One from 2.11 on.
+    Current,
+}
+
 /// A running nats-server; it is killed when dropped.
 pub struct NatsServer {
+    program: PathBuf,
     port: u16,
     store: tempfile::TempDir,
     /// A configuration file in a directory of its own.
@@ -32,11 +47,20 @@ impl NatsServer {
         server
     }
 
+    /// Starts a server of a release, with JetStream.
+    pub fn release(release: Release) -> Self {
+        let mut server = Self::stopped();
+        server.program = release.program();
+        server.restart();
+        server
+    }
+
     /// A server that is not started yet; its URL is known.
     pub fn stopped() -> Self {
         let port = free_port();
         let store = tempfile::tempdir().expect("a temporary directory");
         Self {
+            program: Release::Default.program(),
             port,
             store,
             config: None,
@@ -60,7 +84,8 @@ impl NatsServer {
             self.child.is_none(),
             "a store is copied while nobody writes"
         );
-        let fork = Self::stopped();
+        let mut fork = Self::stopped();
+        fork.program.clone_from(&self.program);
         copy(self.store.path(), fork.store.path()).expect("the store can be copied");
         fork
     }
@@ -94,8 +119,8 @@ impl NatsServer {
     /// Starts the server on its port and store, and waits until it answers.
     pub fn restart(&mut self) {
         self.kill();
-        let program = program();
-        let child = Command::new(&program)
+        let program = &self.program;
+        let child = Command::new(program)
             .args([
                 "-a",
                 "127.0.0.1",
@@ -113,7 +138,9 @@ impl NatsServer {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {program}: {error}; {INSTALL}"));
+            .unwrap_or_else(|error| {
+                panic!("cannot start {}: {error}; {INSTALL}", program.display())
+            });
         self.child = Some(child);
         let start = Instant::now();
         while !self.answers() {
@@ -149,20 +176,36 @@ impl Drop for NatsServer {
     }
 }
 
-/// The nats-server to run: `NATS_SERVER`, else that of `PATH`, else where Debian puts it, which is not in
-/// everyone's `PATH`.
-fn program() -> String {
-    if let Ok(program) = std::env::var("NATS_SERVER") {
-        return program;
+impl Release {
+    /// The program: of `NATS_SERVER`, of `PATH`, of where Debian puts it (which is not in everyone's `PATH`) and of where
+    /// `make setup` puts it, the first that is of the release.
+    fn program(self) -> PathBuf {
+        let named = std::env::var_os("NATS_SERVER").map(PathBuf::from);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), tools()]);
+        let found = folders.map(|folder| folder.join("nats-server"));
+        let mut programs = named.into_iter().chain(found.filter(|path| path.is_file()));
+        let program = programs.find(|program| match self {
+            Self::Default => true,
+            Self::Old => version(program).is_some_and(|version| version < BATCHES_SINCE),
+            Self::Current => version(program).is_some_and(|version| version >= BATCHES_SINCE),
+        });
+        program.unwrap_or_else(|| panic!("no nats-server ({self:?}); {INSTALL}"))
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|folder| folder.join("nats-server").is_file());
-    let program = if found {
-        "nats-server"
-    } else {
-        "/usr/sbin/nats-server"
-    };
-    program.into()
+}
+
+/// Where `make setup` puts what is no package of Debian.
+fn tools() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/venv/bin")
+}
+
+/// Major and minor version, of a line such as `nats-server: v2.9.10`.
+fn version(program: &Path) -> Option<(u32, u32)> {
+    let output = Command::new(program).arg("--version").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let mut parts = text.trim().rsplit_once('v')?.1.split('.');
+    let mut part = || parts.next()?.parse().ok();
+    Some((part()?, part()?))
 }
 
 /// A port that nobody listens on, below those that Linux gives to outgoing connections: a server that

@@ -10,6 +10,7 @@ use odin_shell::server::{self, Parts};
 use odin_shell::settings::{Loaded, Settings};
 use odin_shell::source::Clock;
 use odin_shell::source::embedded::Embedded;
+use odin_shell::source::history::NoHistory;
 
 use super::SERVER_PORT;
 use crate::bell::Bell;
@@ -86,6 +87,7 @@ impl Recipe {
             feed: Feed::new(config, source, PREFIX, dice.bits()),
             upstream: SimUpstream::new(self.network.clone(), dice.split()),
             publisher,
+            history: Arc::new(NoHistory),
             connections_max: self.connections_max,
             shards: self.shards,
             seed: dice.bits(),
