@@ -70,8 +70,12 @@ impl Ledger {
         };
         for (at, told) in log.iter().enumerate() {
             reader.read(told).map_err(|error| {
-                let before = &log[at.saturating_sub(4)..=at];
-                format!("{error}, at {at} of {}: {before:#?}", log.len())
+                // What was said since its last connection began, and before that.
+                let acked = |told: &Told| matches!(told, Told::Acked { .. });
+                let begun = log[..at].iter().rposition(acked).unwrap_or_default();
+                let lines = log[begun.saturating_sub(8)..=at].iter();
+                let lines: Vec<String> = lines.map(|told| format!("{told:?}")).collect();
+                format!("{error}, at {at} of {}:\n{}", log.len(), lines.join("\n"))
             })?;
         }
         reader.finish()?;

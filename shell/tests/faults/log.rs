@@ -38,14 +38,15 @@ impl Told {
         Some(match value["type"].as_str()? {
             "subscription_ack" => {
                 let positions = value["positions"].as_object()?;
-                let names = value["recovered"].as_array()?;
+                // Without a resume nothing is recovered.
+                let names = value["recovered"].as_array();
                 Self::Acked {
                     epoch: text(&value["epoch"]),
                     positions: positions
                         .iter()
                         .map(|(name, position)| (name.clone(), position.as_u64()))
                         .collect(),
-                    recovered: names.iter().filter_map(text).collect(),
+                    recovered: names.into_iter().flatten().filter_map(text).collect(),
                 }
             }
             "message" => Self::Message {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::{SinkExt, StreamExt};
 use odin_core::name;
@@ -39,6 +39,8 @@ pub(crate) struct State {
     log: Mutex<Vec<Told>>,
     /// Raised to make it drop its connection without a word.
     pub(crate) cut: Notify,
+    /// How long each message took from its writer, where it says when it was written.
+    delays: Mutex<Vec<Duration>>,
     /// Messages that were the last of their channel.
     pub(crate) ends: AtomicU64,
     /// How long it took to be acked again after each connection but the first ended.
@@ -60,7 +62,21 @@ impl State {
             .is_empty()
     }
 
+    pub(crate) fn delays(&self) -> Vec<Duration> {
+        self.delays
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     fn note(&self, told: Told) {
+        if let Told::Message { data, .. } = &told
+            && let Some(at) = data["at"].as_u64()
+        {
+            let delay = unix_micros().saturating_sub(at);
+            let mut delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
+            delays.push(Duration::from_micros(delay));
+        }
         if let Told::Message { data, .. } = &told
             && data["end"].is_u64()
         {
@@ -90,8 +106,8 @@ impl Survivor {
         let mut left = None;
         loop {
             let mut orders = self.orders.clone();
-            let go = orders.wait_for(|order| *order != Order::Away).await;
-            if go.is_err() || *self.orders.borrow() == Order::End {
+            let order = orders.wait_for(|order| *order != Order::Away).await;
+            if order.map_or(Order::End, |order| *order) == Order::End {
                 return;
             }
             let addr = self.replicas[self.next % self.replicas.len()];
@@ -122,7 +138,7 @@ impl Survivor {
             let next = tokio::select! {
                 next = timeout(SILENCE_MAX, ws.next()) => next,
                 () = state.cut.notified() => return,
-                _ = orders.wait_for(|order| *order != Order::Go) => return,
+                () = async { drop(orders.wait_for(|order| *order != Order::Go).await) } => return,
             };
             let Ok(Some(Ok(message))) = next else { return };
             let Message::Text(text) = message else {
@@ -170,6 +186,14 @@ impl Survivor {
             Told::Lost { .. } => {}
         }
     }
+}
+
+/// Microseconds since the Unix epoch.
+pub(crate) fn unix_micros() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock");
+    u64::try_from(since.as_micros()).expect("a few centuries at most")
 }
 
 async fn connect(addr: SocketAddr) -> Option<WebSocketStream<TcpStream>> {

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 
 use crate::ledger::Ledger;
 use crate::stream::create_stream;
+use crate::survivor::unix_micros;
 
 /// What the writer and those who disturb it share: whoever holds it, nobody publishes.
 pub(crate) struct Book {
@@ -166,7 +167,8 @@ pub(crate) async fn write(
         for _ in 0..batch {
             let n = published.fetch_add(1, Ordering::Relaxed);
             let subject = format!("odin.token.{}", channel(n, channels));
-            let data = json!({"stream": book.stream, "n": n}).to_string();
+            let at = unix_micros();
+            let data = json!({"stream": book.stream, "n": n, "at": at}).to_string();
             acks.push(book.jetstream.publish(subject, data.into()).await);
         }
         // Whether it was stored or not shows when the stream is read.
