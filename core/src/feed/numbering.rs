@@ -69,6 +69,11 @@ impl Line {
         (Arc::clone(&channel.name), channel.last.replace(seq))
     }
 
+    /// A channel's last seq; `None`: none was seen on this number line.
+    pub(super) fn last(&self, id: ChannelId) -> Option<u64> {
+        self.channels[id.0 as usize].last
+    }
+
     /// The head moves to `seq`, if that is further.
     pub(super) fn advance(&mut self, seq: u64) {
         self.head = self.head.max(seq);

@@ -139,6 +139,7 @@ impl Shard {
             store,
             source,
             notices,
+            told_until,
             notices_total,
             ready,
             outputs,
@@ -157,6 +158,7 @@ impl Shard {
         store.save(out);
         source.put(out);
         notices.put(out);
+        told_until.put(out);
         notices_total.put(out);
         ready.put(out);
         outputs.put(out);
@@ -192,6 +194,7 @@ impl Shard {
             store,
             source: Code::get(from)?,
             notices: Code::get(from)?,
+            told_until: Code::get(from)?,
             notices_total: Code::get(from)?,
             ready: Code::get(from)?,
             outputs: Code::get(from)?,

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 
 use odin_core::config::FeedConfig;
 use odin_core::event::{Event, Kind};
-use odin_core::feed::{Command, Delivered, Feed, Input, Output, Source};
+use odin_core::feed::{Command, Delivered, Feed, Input, Outcome, Output, SeqRange, Source, Tail};
 use odin_core::time::Instant;
 use proptest::prelude::*;
 
 use crate::driver::{PAYLOAD, RECORD_BYTES, check_recording};
-use crate::model::{Consumer, NANOS_PER_MILLI, Stream};
+use crate::model::{Consumer, NANOS_PER_MILLI, Stored, Stream};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -33,9 +33,16 @@ fn server(seed: u64) -> Feed {
     feed
 }
 
+/// The subject of a channel; the last one is none that is followed.
+fn subject(channel: u8) -> String {
+    format!("odin.{}", char::from(b'A' + channel))
+}
+
 struct World {
     stream: Stream,
     consumer: Consumer,
+    /// The message that is to be given again, and its place.
+    held: Option<(Stored, u64)>,
     feed: Feed,
     now: Instant,
     connected: bool,
@@ -65,6 +72,7 @@ impl World {
                 ..Stream::default()
             },
             consumer: Consumer::default(),
+            held: None,
             feed: server(7),
             now: Instant::ZERO,
             connected: false,
@@ -229,10 +237,34 @@ impl World {
             }
             Some(Command::OpenConsumer(policy)) => {
                 self.consumer = Consumer::open(&self.stream, policy);
+                self.held = None;
                 let pending = self.pending();
                 self.tell(Input::ConsumerOpened { pending });
             }
-            Some(Command::Fetch) => self.consumer.fetching = true,
+            Some(Command::Fetch) => {
+                self.consumer.fetching = true;
+                if let Some((message, place)) = self.held.take() {
+                    self.give(message, place);
+                }
+            }
+            Some(Command::ReadTail) => {
+                let tail = Tail {
+                    info: self.stream.info(),
+                    delivered: self.consumer.place,
+                    pending: self.pending(),
+                };
+                self.tell(Input::Tail(tail));
+            }
+            Some(Command::ReadDeleted(asked)) => {
+                self.consumer.fetching = false;
+                let gone = |seq: &u64| self.stream.kept.iter().all(|m| m.seq != *seq);
+                let gone = (asked.from..=asked.to).filter(gone);
+                let ranges: Vec<_> = gone.map(|seq| SeqRange { from: seq, to: seq }).collect();
+                self.tell(Input::Deleted {
+                    to: asked.to,
+                    ranges: &ranges,
+                });
+            }
         }
     }
 
@@ -247,16 +279,24 @@ impl World {
         let Some(message) = self.consumer.next(&self.stream) else {
             return;
         };
-        let subject = format!("odin.{}", char::from(b'A' + message.channel));
+        self.give(message, self.consumer.place);
+    }
+
+    fn give(&mut self, message: Stored, place: u64) {
         let pending = self.pending();
-        self.tell(Input::Delivered(Delivered {
+        let delivered = Delivered {
             stream_seq: message.seq,
-            consumer_seq: self.consumer.place,
+            consumer_seq: place,
             pending,
             time: message.time,
-            subject: &subject,
+            subject: &subject(message.channel),
             payload: PAYLOAD,
-        }));
+        };
+        let outcome = self.feed.handle(self.now, Input::Delivered(delivered));
+        if outcome == Outcome::Held {
+            self.held = Some((message, place));
+        }
+        self.drain();
     }
 
     fn apply(&mut self, step: &Step) {

@@ -46,7 +46,7 @@ fn silence_leads_to_a_new_consumer_and_heartbeats_are_no_silence() {
     let mut d = Driver::following();
     for _ in 0..5 {
         d.now = d.now + Duration::from_secs(2);
-        d.expect(Input::Heartbeat, &[]);
+        d.expect_tail(stream(1, 3), 0, 0, &[]);
     }
     d.expect_timeout(Duration::from_millis(2_999), &[]);
     d.expect_timeout(Duration::from_millis(1), &["read"]);
