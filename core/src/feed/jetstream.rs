@@ -28,12 +28,12 @@ use core::time::Duration;
 use super::epoch::Naming;
 use super::step::Step;
 use super::{Command, DeliverPolicy, Delivered, StreamInfo};
-use holes::{Checked, Quiet};
-use proof::{Identity, Proof, Recent, Verdict};
 use crate::mutant::{self, Mutant};
 use crate::reason::ResetReason;
 use crate::record::codec::{Broken, Code, Reader, Writer, coded};
 use crate::time::Instant;
+use holes::{Checked, Quiet};
+use proof::{Identity, Proof, Recent, Verdict};
 
 /// How long an answer may take before the command counts as failed. The shell gives up much
 /// earlier; this is for a shell that does not answer.

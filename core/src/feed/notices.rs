@@ -87,13 +87,7 @@ impl Feed {
         let head = self.line.head();
         if self.line.last(channel).is_some() && seq > head.saturating_add(1) {
             let count = seq - head - 1;
-            self.lose(
-                now,
-                head + 1,
-                Some(seq - 1),
-                LostReason::Discarded,
-                count,
-            );
+            self.lose(now, head + 1, Some(seq - 1), LostReason::Discarded, count);
         }
     }
 

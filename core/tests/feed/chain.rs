@@ -18,6 +18,8 @@ enum Step {
     Publish(u8),
     Deliver(u8),
     Discard(u8),
+    /// So many back.
+    Delete(u8),
     Disconnect,
     Fail,
     SkipOne,
@@ -36,6 +38,14 @@ fn server(seed: u64) -> Feed {
 /// The subject of a channel; the last one is none that is followed.
 fn subject(channel: u8) -> String {
     format!("odin.{}", char::from(b'A' + channel))
+}
+
+/// What the stream is like.
+#[derive(Clone, Copy, Debug)]
+struct Kinds {
+    drops_metadata: bool,
+    last_only: bool,
+    shared: bool,
 }
 
 struct World {
@@ -57,6 +67,8 @@ struct World {
     /// Seq and time of every message since the number line began.
     seen: Vec<(u64, u64)>,
     resets: u64,
+    /// How far the stream was when the number line was ready.
+    ready_at: u64,
     /// The time of every message by epoch and seq, of all number lines.
     named: BTreeMap<(String, u64), u64>,
     /// Whether a nonce was not written because the connection was cut or the answer a refusal.
@@ -64,11 +76,13 @@ struct World {
 }
 
 impl World {
-    fn new(drops_metadata: bool) -> Self {
+    fn new(kind: Kinds) -> Self {
         let mut world = Self {
             stream: Stream {
                 created: 1,
-                drops_metadata,
+                drops_metadata: kind.drops_metadata,
+                last_only: kind.last_only,
+                shared: kind.shared,
                 ..Stream::default()
             },
             consumer: Consumer::default(),
@@ -82,6 +96,7 @@ impl World {
             lost: Vec::new(),
             seen: Vec::new(),
             resets: 0,
+            ready_at: 0,
             named: BTreeMap::new(),
             nonce_refused: false,
         };
@@ -159,7 +174,8 @@ impl World {
                 self.unknown = true;
                 self.resets += 1;
             }
-            Event::SourceReady(_) => {
+            Event::SourceReady(ready) => {
+                self.ready_at = ready.head;
                 self.unknown = false;
                 let seen = self.seen.clone();
                 seen.iter().for_each(|(seq, ts)| self.name(*seq, *ts));
@@ -185,7 +201,7 @@ impl World {
             .stream
             .all
             .iter()
-            .filter(|m| last < m.seq && m.seq < next)
+            .filter(|m| last < m.seq && m.seq < next && self.stream.is_ours(m))
         {
             let ours = char::from(b'A' + m.channel).to_string() == channel;
             let announced = self
@@ -307,6 +323,7 @@ impl World {
                 let count = usize::from(*count).min(self.stream.kept.len());
                 self.stream.kept.drain(..count);
             }
+            Step::Delete(back) => self.stream.delete(u64::from(*back)),
             Step::Disconnect if self.connected => {
                 self.connected = false;
                 self.cut();
@@ -332,10 +349,14 @@ impl World {
                     created: clock + 1_000,
                     clock,
                     drops_metadata: self.stream.drops_metadata,
+                    last_only: self.stream.last_only,
+                    shared: self.stream.shared,
                     ..Stream::default()
                 };
                 self.restart();
             }
+            // What is gone can't be compared any more.
+            Step::RollBack(..) if self.stream.last_only || self.stream.deleted => {}
             Step::RollBack(keep, others) => {
                 self.stream.roll_back(u64::from(*keep));
                 (0..*others).for_each(|_| self.stream.publish(0));
@@ -382,6 +403,13 @@ impl World {
                 self.wait();
             }
         }
+        // What follows the last message shows when it stays quiet.
+        for _ in 0..4 {
+            self.tell(Input::Heartbeat);
+            while self.pending_command.is_some() {
+                self.carry_out();
+            }
+        }
         assert!(
             self.feed.is_ready() && self.consumer.fetching,
             "it never settles"
@@ -394,6 +422,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0u8..4).prop_map(Step::Publish),
         8 => (1u8..6).prop_map(Step::Deliver),
         1 => (1u8..6).prop_map(Step::Discard),
+        1 => (0u8..6).prop_map(Step::Delete),
         1 => Just(Step::Disconnect),
         1 => Just(Step::Fail),
         1 => Just(Step::SkipOne),
@@ -407,10 +436,10 @@ proptest! {
 
     #[test]
     fn every_chain_is_whole_or_announced(
-        drops_metadata in any::<bool>(),
+        (drops_metadata, last_only, shared) in any::<(bool, bool, bool)>(),
         steps in proptest::collection::vec(step(), 1..120),
     ) {
-        let mut world = World::new(drops_metadata);
+        let mut world = World::new(Kinds { drops_metadata, last_only, shared });
         for step in &steps {
             world.apply(step);
         }
@@ -418,10 +447,12 @@ proptest! {
         world.check_seen();
         world.check_epoch();
         check_recording(&world.feed);
-        // The last message of each channel was seen, or announced.
+        // The last message of each channel was seen, or announced, or gone before the number line began.
         let mut last = BTreeMap::new();
-        for m in &world.stream.kept {
-            last.insert(m.channel, m.seq);
+        for m in world.stream.all.iter().filter(|m| world.stream.is_ours(m)) {
+            if world.stream.kept.contains(m) || m.seq > world.ready_at {
+                last.insert(m.channel, m.seq);
+            }
         }
         for (channel, seq) in last {
             let name = char::from(b'A' + channel).to_string();

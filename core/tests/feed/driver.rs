@@ -157,12 +157,10 @@ impl Driver {
         subject: &str,
         pending: u64,
         expected: &[&str],
-    ) {
-        assert_eq!(
-            self.deliver(seq, subject, pending).1,
-            expected,
-            "after message {seq}"
-        );
+    ) -> Outcome {
+        let (outcome, lines) = self.deliver(seq, subject, pending);
+        assert_eq!(lines, expected, "after message {seq}");
+        outcome
     }
 
     pub(crate) fn deliver(

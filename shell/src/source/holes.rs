@@ -134,8 +134,7 @@ async fn missing(
             Err(error) => Err(error.to_string()),
         }
     });
-    let answers: Vec<Result<Option<u64>, String>> =
-        probes.buffered(PROBES_AT_ONCE).collect().await;
+    let answers: Vec<Result<Option<u64>, String>> = probes.buffered(PROBES_AT_ONCE).collect().await;
     let answers: Result<Vec<Option<u64>>, String> = answers.into_iter().collect();
     Ok(answers?.into_iter().flatten().collect())
 }

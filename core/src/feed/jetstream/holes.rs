@@ -86,7 +86,10 @@ impl Follower {
             return self.read_info(now, steps);
         }
         let last_seq = info.last_seq;
-        let this = Quiet { delivered, last_seq };
+        let this = Quiet {
+            delivered,
+            last_seq,
+        };
         let before = core::mem::replace(&mut self.quiet, this);
         if before.delivered > self.consumer_seq {
             // What was on its way then would have come before the heartbeat.

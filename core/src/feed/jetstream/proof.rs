@@ -90,7 +90,11 @@ impl Follower {
     pub(super) fn begin_proof(&mut self, info: &StreamInfo) -> u64 {
         let next = self.have.saturating_add(1);
         let wants_older = core::mem::take(&mut self.wants_older);
-        if let Some(oldest) = self.recent.oldest_from(info.first_seq).filter(|_| wants_older) {
+        if let Some(oldest) = self
+            .recent
+            .oldest_from(info.first_seq)
+            .filter(|_| wants_older)
+        {
             self.proof = Proof::Older { seen: false };
             return oldest.seq;
         }
@@ -103,7 +107,11 @@ impl Follower {
 
     /// The consumer is open, and the stream was read again: what was discarded meanwhile proves nothing.
     pub(super) fn narrow_proof(&mut self, info: &StreamInfo) {
-        if self.recent.last.is_none_or(|last| last.seq < info.first_seq) {
+        if self
+            .recent
+            .last
+            .is_none_or(|last| last.seq < info.first_seq)
+        {
             self.proof = Proof::Given;
         }
     }
