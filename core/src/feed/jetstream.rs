@@ -94,6 +94,8 @@ pub(super) struct Follower {
     announced: Option<Arc<str>>,
     /// Whether the snapshot of this number line is complete.
     complete: bool,
+    /// The stream's last seq before the consumer was opened.
+    read_to: u64,
     /// The snapshot reaches up to this seq.
     snapshot_to: u64,
     /// Up to this seq everything was taken, announced as discarded, or none of ours.
@@ -132,6 +134,7 @@ impl Follower {
             published: false,
             announced: None,
             complete: false,
+            read_to: 0,
             snapshot_to: 0,
             have: 0,
             recent: Recent::default(),
@@ -261,7 +264,9 @@ impl Follower {
             // followed on channels that are known already.
             let taken = self.have;
             self.finish_snapshot(steps);
-            self.have = if taken > 0 { taken } else { self.have };
+            if taken > 0 {
+                self.have = taken.max(self.read_to).min(self.have);
+            }
         }
         if self.complete && self.is_held_by_gap(now, this.seq, steps) {
             return;
@@ -279,7 +284,7 @@ impl Follower {
         self.have = self.have.max(this.seq);
         self.published = true;
         steps.push(Step::Publish {
-            historic: this.seq <= self.snapshot_to,
+            historic: (this.seq <= self.snapshot_to).then_some(self.read_to),
         });
         if !self.complete && (this.seq >= self.snapshot_to || pending == 0) {
             self.finish_snapshot(steps);
@@ -341,6 +346,7 @@ impl Follower {
         };
         self.checked = Checked::default();
         self.quiet = Quiet::default();
+        self.read_to = info.last_seq;
         self.phase = Phase::Opening;
         self.deadline = Some(now + ANSWER_TIME_MAX);
         steps.push(Step::Command(Command::OpenConsumer(policy)));
@@ -366,8 +372,12 @@ impl Follower {
             self.narrow_proof(&info);
         } else {
             // What was stored between the first reading and the opening may have replaced values of
-            // the snapshot, so the snapshot ends where the stream ended after the opening.
-            self.snapshot_to = info.last_seq;
+            // the snapshot, so the snapshot ends where the stream ended after the opening. Where there
+            // are no values it ends where the first reading did: what came since is delivered.
+            self.snapshot_to = match pending {
+                0 => self.read_to,
+                _ => info.last_seq,
+            };
             if pending == 0 || mutant::is(Mutant::ReadyBeforeSnapshot) {
                 self.finish_snapshot(steps);
             }
@@ -440,6 +450,7 @@ coded!(Follower {
     published,
     announced,
     complete,
+    read_to,
     snapshot_to,
     have,
     recent,

@@ -255,7 +255,10 @@ impl Feed {
                 Step::Publish { historic } => {
                     let Some(message) = &message else { continue };
                     self.stats.received += 1;
-                    let first = if historic { None } else { Some(0) };
+                    if let Some(read_to) = historic {
+                        self.lose_within_snapshot(now, message, read_to);
+                    }
+                    let first = if historic.is_some() { None } else { Some(0) };
                     outcome = self.publish(now, message, message.stream_seq, first);
                 }
                 Step::Ready {
@@ -285,9 +288,6 @@ impl Feed {
             }
         };
         self.stats.channels = self.line.channels();
-        if first_prev.is_none() {
-            self.lose_within_snapshot(now, channel, seq);
-        }
         let (name, last) = self.line.append(channel, seq);
         let prev = last.or(first_prev);
         let ts = message.time / NANOS_PER_MILLI;

@@ -8,9 +8,8 @@
 
 use alloc::sync::Arc;
 
-use super::{Feed, Upstream};
+use super::{Delivered, Feed, Upstream};
 use crate::event::{Event, Lost};
-use crate::id::ChannelId;
 use crate::limiter::{Rate, TokenBucket};
 use crate::reason::LostReason;
 use crate::record::codec::coded;
@@ -81,13 +80,20 @@ impl Feed {
         self.lose(now, seq, Some(seq), reason, 1);
     }
 
-    /// A channel that moves on while the snapshot is read: what lies between the message that came last of
-    /// all and its new one may have been of this channel, which is said to have had another value last.
-    pub(super) fn lose_within_snapshot(&mut self, now: Instant, channel: ChannelId, seq: u64) {
-        let head = self.line.head();
-        if self.line.last(channel).is_some() && seq > head.saturating_add(1) {
-            let count = seq - head - 1;
-            self.lose(now, head + 1, Some(seq - 1), LostReason::Discarded, count);
+    /// A channel that moves on while the snapshot is read, which reaches to `read_to` at least: what lies
+    /// between the message that came last of all and its new one may have been of this channel, which
+    /// is said to have had another value last.
+    pub(super) fn lose_within_snapshot(
+        &mut self,
+        now: Instant,
+        message: &Delivered<'_>,
+        read_to: u64,
+    ) {
+        let seq = message.stream_seq;
+        let from = self.line.head().max(read_to).saturating_add(1);
+        if from < seq && self.line.has_value(message.subject) {
+            let count = seq - from;
+            self.lose(now, from, Some(seq - 1), LostReason::Discarded, count);
         }
     }
 

@@ -69,9 +69,11 @@ impl Line {
         (Arc::clone(&channel.name), channel.last.replace(seq))
     }
 
-    /// A channel's last seq; `None`: none was seen on this number line.
-    pub(super) fn last(&self, id: ChannelId) -> Option<u64> {
-        self.channels[id.0 as usize].last
+    /// Whether the channel of a subject had a message on this number line.
+    pub(super) fn has_value(&self, subject: &str) -> bool {
+        let name = subject.strip_prefix(self.strip.as_str());
+        let id = name.and_then(|name| self.ids.get(name));
+        id.is_some_and(|id| self.channels[id.0 as usize].last.is_some())
     }
 
     /// The head moves to `seq`, if that is further.

@@ -20,8 +20,8 @@ pub(super) enum Step {
         announce: Option<ResetReason>,
     },
     /// Publish the message at hand. `historic`: the stream may hold or have held predecessors of it
-    /// that were not delivered.
-    Publish { historic: bool },
+    /// that were not delivered, all of them up to this seq.
+    Publish { historic: Option<u64> },
     /// The snapshot is complete: everything above `observed_from` was or will be seen.
     Ready { head: u64, observed_from: u64 },
 }
