@@ -151,7 +151,7 @@ pub enum Command {
     /// [`Input::Delivered`], [`Input::Heartbeat`], [`Input::Failed`]. What was held comes first.
     Fetch,
     /// Read the stream's state, then the consumer's, and go on delivering meanwhile; answer with
-    /// [`Input::Tail`] or [`Input::Failed`].
+    /// [`Input::Tail`]. Where they cannot be read there is no answer: the next heartbeat asks again.
     ReadTail,
     /// Read which of these seqs the stream does not have, and deliver nothing until the next
     /// [`Command::Fetch`]; answer with [`Input::Deleted`] or [`Input::Failed`].

@@ -44,13 +44,15 @@ pub(super) async fn tail(
     stream: &str,
     consumer: &str,
     info: StreamInfo,
-) -> Option<Tail> {
+) -> Result<Tail, String> {
     let subject = format!("CONSUMER.INFO.{stream}.{consumer}");
-    let answer = request(context, subject, &Value::Null).await.ok()?;
-    Some(Tail {
+    // A body that is not an empty object is refused.
+    let answer = request(context, subject, &json!({})).await?;
+    let number = |at| answer.pointer(at).and_then(Value::as_u64).ok_or(at);
+    Ok(Tail {
         info,
-        delivered: answer.pointer("/delivered/consumer_seq")?.as_u64()?,
-        pending: answer.get("num_pending")?.as_u64()?,
+        delivered: number("/delivered/consumer_seq")?,
+        pending: number("/num_pending")?,
     })
 }
 

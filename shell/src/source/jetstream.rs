@@ -54,8 +54,16 @@ enum Done {
     Info(StreamInfo),
     NonceWritten,
     Tail(Tail),
-    Deleted { to: u64, ranges: Vec<SeqRange> },
-    Opened { pull: Box<Pull>, pending: u64 },
+    Deleted {
+        to: u64,
+        ranges: Vec<SeqRange>,
+    },
+    Opened {
+        pull: Box<Pull>,
+        pending: u64,
+    },
+    /// What the Feed can do without.
+    Unknown,
     Failed,
 }
 
@@ -118,7 +126,9 @@ impl Upstream for JetStream {
                 biased;
                 done = ready_or_never(work) => {
                     self.work = None;
-                    return Some(self.finish(done));
+                    if let Some(report) = self.finish(done) {
+                        return Some(report);
+                    }
                 }
                 report = next_or_never(pull) => return Some(report),
                 () = self.link.changed() => {}
@@ -185,8 +195,8 @@ impl JetStream {
         Some(event)
     }
 
-    fn finish(&mut self, done: Done) -> UpstreamEvent {
-        match done {
+    fn finish(&mut self, done: Done) -> Option<UpstreamEvent> {
+        Some(match done {
             Done::Info(info) => UpstreamEvent::Info(info),
             Done::NonceWritten => UpstreamEvent::NonceWritten,
             Done::Tail(tail) => UpstreamEvent::Tail(tail),
@@ -195,8 +205,9 @@ impl JetStream {
                 self.pull = Some(*pull);
                 UpstreamEvent::ConsumerOpened { pending }
             }
+            Done::Unknown => return None,
             Done::Failed => UpstreamEvent::Failed,
-        }
+        })
     }
 }
 
@@ -246,13 +257,22 @@ async fn read_tail(
     options: JetStreamOptions,
     consumer: Option<String>,
 ) -> Done {
+    let stream = &options.stream;
     let read = async {
-        let stream = context.get_stream(&options.stream).await.ok()?;
-        let info = stream_info(stream.cached_info(), &options.subject);
-        holes::tail(&context, &options.stream, &consumer?, info).await
+        let found = context.get_stream(stream).await;
+        let found = found.map_err(|error| error.to_string())?;
+        let info = stream_info(found.cached_info(), &options.subject);
+        let consumer = consumer.ok_or("no consumer is open")?;
+        holes::tail(&context, stream, &consumer, info).await
     };
-    let tail = tokio::time::timeout(INFO_TIME_MAX, read).await;
-    tail.ok().flatten().map_or(Done::Failed, Done::Tail)
+    match tokio::time::timeout(INFO_TIME_MAX, read).await {
+        Ok(Ok(tail)) => Done::Tail(tail),
+        Ok(Err(error)) => {
+            tracing::warn!(stream, error, "cannot read how far the consumer is");
+            Done::Unknown
+        }
+        Err(_) => Done::Unknown,
+    }
 }
 
 async fn read_deleted(
