@@ -253,7 +253,7 @@ impl Page {
         let next = places
             .get(after)
             .map(|place| &self.entries[*place as usize]);
-        let follows = next.is_some_and(|entry| entry.prev.is_some());
+        let follows = next.is_some_and(|entry| entry.prev.is_some() || entry.seq == seq + 1);
         if before.is_some() || follows || self.extent.intact {
             Proof::Whole
         } else if own && self.after == seq {

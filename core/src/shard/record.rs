@@ -27,6 +27,8 @@ coded!(Source {
     ready,
     epoch,
     durable,
+    created,
+    snapshot_head,
     head_seq,
     proven_from,
     lost_to,
@@ -137,6 +139,7 @@ impl Shard {
             subs,
             catalog,
             store,
+            archive,
             source,
             notices,
             told_until,
@@ -156,6 +159,7 @@ impl Shard {
         subs.put(out);
         catalog.put(out);
         store.save(out);
+        archive.put(out);
         source.put(out);
         notices.put(out);
         told_until.put(out);
@@ -192,6 +196,7 @@ impl Shard {
             subs,
             catalog,
             store,
+            archive: Code::get(from)?,
             source: Code::get(from)?,
             notices: Code::get(from)?,
             told_until: Code::get(from)?,
