@@ -108,6 +108,14 @@ mutants! {
     WaitingPlaceStale,
     /// A client that was slow is told of one lost message less.
     LostRangeShort,
+    /// What follows the last message and was deleted is never looked for.
+    TailNotRead,
+    /// A gap that another subject may have made counts as made by one.
+    GapNotChecked,
+    /// Of the messages that were taken before the last one any other will do.
+    IdentityNotCompared,
+    /// Who subscribed after a notice that reaches further is not told of the next hole.
+    LatecomerNotTold,
 }
 
 #[cfg(feature = "mutants")]

@@ -14,7 +14,7 @@ use odin_core::reason::LostReason;
 use odin_shell::source::history::{History, JetStreamHistory};
 use odin_shell::source::jetstream::{JetStream, JetStreamOptions};
 use odin_shell::source::{NatsOptions, RequestKind};
-use support::nats::{NatsServer, Release};
+use support::nats::{NatsServer, Version};
 
 const STREAM: &str = "TEST";
 const FILTER: &str = "odin.token.>";
@@ -38,12 +38,12 @@ fn config() -> stream::Config {
 }
 
 impl World {
-    async fn new(release: Release) -> Self {
+    async fn new(release: Version) -> Self {
         Self::with(release, config(), FILTER).await
     }
 
-    async fn with(release: Release, config: stream::Config, filter: &str) -> Self {
-        let server = NatsServer::release(release);
+    async fn with(release: Version, config: stream::Config, filter: &str) -> Self {
+        let server = NatsServer::start_version(release);
         let client = async_nats::connect(server.url()).await.unwrap();
         let context = jetstream::new(client);
         context.create_stream(config).await.unwrap();
@@ -162,27 +162,27 @@ fn text(entry: &Entry) -> String {
 
 /// Runs a test with each kind of server, and with the way of the old kind on the current one.
 macro_rules! on_both {
-    ($($(#[$doc:meta])* async fn $name:ident($release:ident: Release) $body:block)+) => {
+    ($($(#[$doc:meta])* async fn $name:ident($release:ident: Version) $body:block)+) => {
         $(mod $name {
             use super::*;
 
-            async fn run($release: Release) $body
+            async fn run($release: Version) $body
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn old() {
-                run(Release::Old).await;
+                run(Version::Old).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn current() {
-                run(Release::Current).await;
+                run(Version::Current).await;
             }
         })+
     };
 }
 
 on_both! {
-    async fn a_channel_is_read_from_a_position_on(release: Release) {
+    async fn a_channel_is_read_from_a_position_on(release: Version) {
         let world = World::new(release).await;
         world.publish_many(&["A", "B"], 10).await;
         let page = world.page("A", 3).await;
@@ -209,7 +209,7 @@ on_both! {
         assert_eq!((page.extent.anchor, page.extent.intact), (None, true));
     }
 
-    async fn nothing_new_is_told_up_to_the_end(release: Release) {
+    async fn nothing_new_is_told_up_to_the_end(release: Version) {
         let world = World::new(release).await;
         world.publish_many(&["A", "B"], 10).await;
         for (topic, after, to, anchor) in [
@@ -229,7 +229,7 @@ on_both! {
         }
     }
 
-    async fn a_pattern_is_read_with_what_precedes_each_channel(release: Release) {
+    async fn a_pattern_is_read_with_what_precedes_each_channel(release: Version) {
         let world = World::new(release).await;
         for name in ["A.x", "B.x", "A.y", "A.x.y", "A.x", "B.x", "C.x", "A.y"] {
             world.publish(name, "1").await;
@@ -245,7 +245,7 @@ on_both! {
         assert!(page.extent.intact);
     }
 
-    async fn everything_is_read_and_nothing_foreign(release: Release) {
+    async fn everything_is_read_and_nothing_foreign(release: Version) {
         let world = World::new(release).await;
         world.publish("A", "1").await;
         for subject in ["odin.other.A", "odin.token.B", "odin.token.A"] {
@@ -266,7 +266,7 @@ on_both! {
         assert_eq!(world.page(">", 2).await.extent.anchor, None);
     }
 
-    async fn a_filter_may_be_narrower_than_the_topic(release: Release) {
+    async fn a_filter_may_be_narrower_than_the_topic(release: Version) {
         let world = World::with(release, config(), "odin.token.*.trade").await;
         for name in ["A.trade", "A.quote", "B.trade", "A.trade"] {
             world.publish(name, "1").await;
@@ -280,7 +280,7 @@ on_both! {
         assert_eq!((page.extent.to, page.extent.intact), (4, true));
     }
 
-    async fn a_long_history_comes_in_pages(release: Release) {
+    async fn a_long_history_comes_in_pages(release: Version) {
         let world = World::new(release).await;
         let names: Vec<String> = (0..50).map(|n| format!("C{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -301,7 +301,7 @@ on_both! {
         assert_eq!(page.extent.to, 2_500);
     }
 
-    async fn large_payloads_end_a_page(release: Release) {
+    async fn large_payloads_end_a_page(release: Version) {
         let world = World::new(release).await;
         let large = Bytes::from(vec![b'x'; 400 * 1024]);
         for _ in 0..7 {
@@ -326,7 +326,7 @@ on_both! {
         }
     }
 
-    async fn of_a_stream_that_keeps_the_last_of_each_subject_nothing_is_proven(release: Release) {
+    async fn of_a_stream_that_keeps_the_last_of_each_subject_nothing_is_proven(release: Version) {
         let last = stream::Config { max_messages_per_subject: 1, ..config() };
         let world = World::with(release, last, FILTER).await;
         world.publish_many(&["A", "B"], 10).await;
@@ -341,7 +341,7 @@ on_both! {
         assert_eq!((page.extent.anchor, page.extent.to), (world.anchor(9).await, 10));
     }
 
-    async fn a_purged_channel_has_no_anchor_although_the_stream_begins_before(release: Release) {
+    async fn a_purged_channel_has_no_anchor_although_the_stream_begins_before(release: Version) {
         let world = World::new(release).await;
         world.publish_many(&["A", "B"], 10).await;
         world.stream().await.purge().filter(subject("A")).await.unwrap();
@@ -359,7 +359,7 @@ on_both! {
         assert!(!world.page(">", 8).await.extent.intact);
     }
 
-    async fn the_oldest_are_gone(release: Release) {
+    async fn the_oldest_are_gone(release: Version) {
         let world = World::with(release, stream::Config { max_messages: 4, ..config() }, FILTER).await;
         world.publish_many(&["A", "B"], 10).await;
         let page = world.page("A", 3).await;
@@ -376,7 +376,7 @@ on_both! {
         assert_eq!((page.extent.anchor, page.extent.intact, page.extent.to), (None, true, 10));
     }
 
-    async fn a_deletion_behind_the_position_shows(release: Release) {
+    async fn a_deletion_behind_the_position_shows(release: Version) {
         let world = World::new(release).await;
         world.publish_many(&["A", "B"], 10).await;
         let stream = world.stream().await;
@@ -390,7 +390,7 @@ on_both! {
         assert!(world.page(">", 10).await.extent.intact);
     }
 
-    async fn a_stream_made_again_has_another_time(release: Release) {
+    async fn a_stream_made_again_has_another_time(release: Version) {
         let world = World::new(release).await;
         world.publish("A", "1").await;
         let before = world.page("A", 0).await.extent;
@@ -402,7 +402,7 @@ on_both! {
         assert_eq!((after.last_seq, after.to, after.anchor), (0, 1, None));
     }
 
-    async fn who_is_away_gives_no_answer(release: Release) {
+    async fn who_is_away_gives_no_answer(release: Version) {
         let mut world = World::new(release).await;
         world.publish("A", "1").await;
         assert_eq!(seqs(&world.page("A", 0).await), [1]);
@@ -418,7 +418,7 @@ on_both! {
         assert_eq!(seqs(&world.page("A", 0).await), [1]);
     }
 
-    async fn where_direct_gets_are_off_consumers_do(release: Release) {
+    async fn where_direct_gets_are_off_consumers_do(release: Version) {
         let plain = stream::Config { allow_direct: false, ..config() };
         let world = World::with(release, plain, FILTER).await;
         world.publish_many(&["A", "B", "C.x"], 2_500).await;
@@ -440,7 +440,7 @@ on_both! {
         tokio::time::timeout(Duration::from_secs(3), gone).await.unwrap();
     }
 
-    async fn stored_headers_deceive_nobody(release: Release) {
+    async fn stored_headers_deceive_nobody(release: Version) {
         let world = World::new(release).await;
         world.publish("A", "1").await;
         let mut headers = HeaderMap::new();
@@ -465,7 +465,7 @@ on_both! {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_costs_few_requests() {
-    let world = World::new(Release::Current).await;
+    let world = World::new(Version::Current).await;
     let names: Vec<String> = (0..700).map(|n| format!("C{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     world.publish_many(&names, 1_400).await;

@@ -105,6 +105,8 @@ pub struct Shard {
     source: Source,
     /// Notices for all subscriptions that some connection may not have passed, oldest first.
     notices: VecDeque<Arc<Lost>>,
+    /// Up to this seq every subscription was told, or will be, that messages may be missing.
+    told_until: u64,
     /// How many notices there ever were: the number of the newest.
     notices_total: u64,
     ready: VecDeque<ConnId>,
@@ -151,6 +153,7 @@ impl Shard {
                 begin: Order(1),
             },
             notices: VecDeque::new(),
+            told_until: 0,
             notices_total: 0,
             ready: VecDeque::new(),
             outputs: VecDeque::new(),

@@ -142,6 +142,7 @@ impl Shard {
             archive,
             source,
             notices,
+            told_until,
             notices_total,
             ready,
             outputs,
@@ -161,6 +162,7 @@ impl Shard {
         archive.put(out);
         source.put(out);
         notices.put(out);
+        told_until.put(out);
         notices_total.put(out);
         ready.put(out);
         outputs.put(out);
@@ -197,6 +199,7 @@ impl Shard {
             archive: Code::get(from)?,
             source: Code::get(from)?,
             notices: Code::get(from)?,
+            told_until: Code::get(from)?,
             notices_total: Code::get(from)?,
             ready: Code::get(from)?,
             outputs: Code::get(from)?,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use odin_core::feed::{DeliverPolicy, EpochNonce, StreamInfo};
+use odin_core::feed::{DeliverPolicy, EpochNonce, SeqRange, StreamInfo};
 
 use crate::oracle::{LineId, Oracle};
 
@@ -94,6 +94,18 @@ impl Stream {
             nonce: self.nonce,
             covers_all: !self.shared,
         }
+    }
+
+    /// What of a range it does not have.
+    pub(crate) fn missing(&self, range: SeqRange) -> Vec<SeqRange> {
+        let mut ranges: Vec<SeqRange> = Vec::new();
+        for seq in (range.from..=range.to).filter(|seq| !self.messages.contains_key(seq)) {
+            match ranges.last_mut() {
+                Some(last) if last.to + 1 == seq => last.to = seq,
+                _ => ranges.push(SeqRange { from: seq, to: seq }),
+            }
+        }
+        ranges
     }
 
     pub(crate) fn open(&self, policy: DeliverPolicy) -> Consumer {
