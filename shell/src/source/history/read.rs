@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use async_nats::{HeaderMap, Message, StatusCode, Subscriber};
+use async_nats::{HeaderMap, Message, StatusCode, Subject, Subscriber};
 use futures_util::StreamExt;
 use odin_core::history::{Anchor, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX};
 use serde_json::json;
@@ -26,9 +26,7 @@ const INACTIVE_THRESHOLD: Duration = Duration::from_secs(5);
 pub(super) struct Reading {
     after: u64,
     /// The message at `after` itself.
-    pub(super) anchor: Option<Anchor>,
-    /// The subject of the anchor.
-    pub(super) anchor_subject: Option<async_nats::Subject>,
+    pub(super) anchor: Option<(Subject, Anchor)>,
     /// The messages after `after`, ascending.
     pub(super) messages: Vec<Found>,
     /// Bytes of their payloads.
@@ -78,13 +76,10 @@ impl Reading {
         if found.seq < self.next() {
             return Err(Away);
         }
-        self.ended = found.pending == 0;
+        self.ended = found.pending == Some(0);
         if found.seq == self.after {
-            self.anchor = Some(Anchor {
-                seq: found.seq,
-                time: found.time,
-            });
-            self.anchor_subject = Some(found.subject);
+            let (seq, time) = (found.seq, found.time);
+            self.anchor = Some((found.subject, Anchor { seq, time }));
         } else {
             self.bytes += found.payload.len();
             self.messages.push(found);
@@ -220,23 +215,15 @@ impl Reader {
         let made = context.create_consumer_on_stream(config, self.api.stream());
         let made = timeout(ANSWER_TIME_MAX, made).await;
         let consumer = made.map_err(|_| Away)?.map_err(|_| Away)?;
-        let info = consumer.cached_info();
-        let end = if info.num_pending == 0 {
-            reading.ended = true;
-            Ok(End::Done)
-        } else {
-            self.pull(&info.name, reading).await
-        };
-        let subject = format!(
-            "$JS.API.CONSUMER.DELETE.{}.{}",
-            self.api.stream(),
-            info.name
-        );
+        let name = &consumer.cached_info().name;
+        let end = self.pull(name, reading).await;
+        let subject = format!("$JS.API.CONSUMER.DELETE.{}.{name}", self.api.stream());
         self.api.tell(RequestKind::Delete, subject).await;
         end
     }
 
-    /// One request to a consumer.
+    /// One request to a consumer. It ends with what the server says: its count of what is pending goes wrong (2.9)
+    /// where a limit removes messages meanwhile.
     async fn pull(&self, consumer: &str, reading: &mut Reading) -> Result<End, Away> {
         let body = json!({
             "batch": reading.wanted(),
@@ -263,7 +250,7 @@ impl Reader {
                 time: place.time,
                 subject: message.subject,
                 payload: message.payload,
-                pending: place.pending,
+                pending: None,
             };
             if reading.take(found)?.is_break() {
                 return Ok(End::Done);
@@ -333,7 +320,7 @@ impl<'a> Direct<'a> {
             time: self.time,
             subject: self.subject.into(),
             payload: message.payload.clone(),
-            pending: self.pending?,
+            pending: Some(self.pending?),
         })
     }
 }
