@@ -138,7 +138,7 @@ impl JetStreamHistory {
     async fn read(&self, filter: &str, reading: &mut Reading) -> Result<(StreamState, u64), Away> {
         let mut tries = 0;
         loop {
-            self.reader.read(filter, reading).await?;
+            self.reader.read(filter, reading, tries > 0).await?;
             let state = self.api.state(false).await?;
             if !reading.ended {
                 return Ok((state, reading.last()));
@@ -151,7 +151,9 @@ impl JetStreamHistory {
                 return Ok((state, to));
             };
             tries += 1;
-            if !reading.messages.is_empty() || tries == BEHIND_TRIES {
+            // With something to show it goes on once at most, and only where it may have ended too early.
+            let enough = !reading.messages.is_empty() && (self.reader.has_batches() || tries > 1);
+            if enough || reading.is_full() || tries == BEHIND_TRIES {
                 let to = (next.seq - 1).min(state.last_seq).max(last);
                 return Ok((state, to));
             }

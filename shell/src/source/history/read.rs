@@ -18,6 +18,8 @@ use crate::source::requests::RequestKind;
 
 /// The first version with batches.
 const BATCHES_SINCE: (u64, u64) = (2, 11);
+/// How long a request to a consumer waits for what does not come, in nanoseconds.
+const WAIT_NANOS: u64 = 100_000_000;
 /// How long the server keeps a consumer that was not deleted.
 const INACTIVE_THRESHOLD: Duration = Duration::from_secs(5);
 
@@ -55,6 +57,11 @@ impl Reading {
     /// The last seq that was read, or that need not be.
     pub(super) fn last(&self) -> u64 {
         self.messages.last().map_or(self.after, |last| last.seq)
+    }
+
+    /// Whether there is no room for more.
+    pub(super) fn is_full(&self) -> bool {
+        self.full
     }
 
     /// Where the next one is looked for. The message at the start is wanted as well.
@@ -140,15 +147,20 @@ impl Reader {
         }
     }
 
-    /// Reads on until the reading has no room for more, or has everything.
-    pub(super) async fn read(&self, filter: &str, reading: &mut Reading) -> Result<(), Away> {
+    /// Reads on until the reading has no room for more, or has everything. `again`: there is more than was found.
+    pub(super) async fn read(
+        &self,
+        filter: &str,
+        reading: &mut Reading,
+        again: bool,
+    ) -> Result<(), Away> {
         reading.ended = false;
         while !reading.full && !reading.ended {
             let before = reading.next();
             let end = if self.has_batches() {
                 self.batch(filter, reading).await?
             } else {
-                self.consume(filter, reading).await?
+                self.consume(filter, reading, again).await?
             };
             match end {
                 End::Done => return Ok(()),
@@ -198,7 +210,7 @@ impl Reader {
         }
     }
 
-    async fn consume(&self, filter: &str, reading: &mut Reading) -> Result<End, Away> {
+    async fn consume(&self, filter: &str, reading: &mut Reading, again: bool) -> Result<End, Away> {
         let config = pull::Config {
             deliver_policy: DeliverPolicy::ByStartSequence {
                 start_sequence: reading.next(),
@@ -216,19 +228,24 @@ impl Reader {
         let made = timeout(ANSWER_TIME_MAX, made).await;
         let consumer = made.map_err(|_| Away)?.map_err(|_| Away)?;
         let name = &consumer.cached_info().name;
-        let end = self.pull(name, reading).await;
+        let end = self.pull(name, reading, again).await;
         let subject = format!("$JS.API.CONSUMER.DELETE.{}.{name}", self.api.stream());
         self.api.tell(RequestKind::Delete, subject).await;
         end
     }
 
-    /// One request to a consumer. It ends with what the server says: its count of what is pending goes wrong (2.9)
-    /// where a limit removes messages meanwhile.
-    async fn pull(&self, consumer: &str, reading: &mut Reading) -> Result<End, Away> {
+    /// One request to a consumer. Where limits removed messages, nats-server 2.9 counts what is pending wrongly, and
+    /// ends a request that does not wait too early: `again`, it waits.
+    async fn pull(&self, consumer: &str, reading: &mut Reading, again: bool) -> Result<End, Away> {
+        let (key, value) = if again {
+            ("expires", json!(WAIT_NANOS))
+        } else {
+            ("no_wait", json!(true))
+        };
         let body = json!({
             "batch": reading.wanted(),
             "max_bytes": self.bytes_max(),
-            "no_wait": true,
+            key: value,
         });
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}", self.api.stream());
         let mut answers = self.api.ask_many(RequestKind::Next, subject, &body).await?;
@@ -237,6 +254,10 @@ impl Reader {
             let Some(place) = message.reply.as_deref().and_then(Place::parse) else {
                 return match message.status {
                     Some(StatusCode::NOT_FOUND) => {
+                        reading.ended = true;
+                        Ok(End::Done)
+                    }
+                    Some(StatusCode::TIMEOUT) if again => {
                         reading.ended = true;
                         Ok(End::Done)
                     }
