@@ -59,6 +59,14 @@ struct Want {
     own: bool,
 }
 
+/// Whether a page of all channels is what to ask for.
+enum Everything {
+    Not,
+    /// It was asked for: it may serve those whose turn it is.
+    Under,
+    Next(Place),
+}
+
 /// A fetch under way.
 #[derive(Clone, PartialEq, Debug)]
 struct UnderWay {
@@ -82,6 +90,8 @@ pub(super) struct Archive {
     queued: BTreeSet<Arc<str>>,
     under_way: BTreeMap<u64, UnderWay>,
     requests: u64,
+    /// The last fetch was for all channels.
+    was_everything: bool,
     /// Nothing is asked before this moment.
     pause: Option<Instant>,
 }
@@ -198,7 +208,12 @@ impl Archive {
             return None;
         }
         self.pause = None;
-        let (topic, after) = self.everything(head).or_else(|| self.next_turn())?;
+        let (topic, after) = match self.everything(head) {
+            Everything::Under => return None,
+            Everything::Next(place) => place,
+            Everything::Not => self.next_turn()?,
+        };
+        self.was_everything = *topic == *EVERYTHING;
         self.requests += 1;
         let fetch = UnderWay {
             topic: topic.clone(),
@@ -212,16 +227,24 @@ impl Archive {
         })
     }
 
-    /// Where a page of all channels would serve many.
-    fn everything(&self, head: u64) -> Option<Place> {
-        let topic: Arc<str> = EVERYTHING.into();
-        if self.turns.len() < TOPICS_FOR_EVERYTHING
-            || self.under_way.values().any(|fetch| fetch.topic == topic)
-        {
-            return None;
+    /// Whether a page of all channels would serve many, and from where on.
+    fn everything(&self, head: u64) -> Everything {
+        if self.turns.len() < TOPICS_FOR_EVERYTHING {
+            return Everything::Not;
         }
-        let recent = self.wants.iter().filter(|((_, after), want)| {
-            !want.own && after.saturating_add(RECENT_MESSAGES) >= head && *after < head
+        let topic: Arc<str> = EVERYTHING.into();
+        if self.under_way.values().any(|fetch| fetch.topic == topic) {
+            return Everything::Under;
+        }
+        if self.was_everything {
+            // Whoever it does not serve gets a turn in between.
+            return Everything::Not;
+        }
+        let recent = self.wants.iter().filter(|((topic, after), want)| {
+            !want.own
+                && after.saturating_add(RECENT_MESSAGES) >= head
+                && *after < head
+                && self.queued.contains(topic)
         });
         let places = recent.map(|((_, after), _)| *after);
         let (mut first, mut count) = (u64::MAX, 0);
@@ -229,7 +252,10 @@ impl Archive {
             first = first.min(after);
             count += 1;
         }
-        (count >= TOPICS_FOR_EVERYTHING).then_some((topic, first))
+        match count >= TOPICS_FOR_EVERYTHING {
+            true => Everything::Next((topic, first)),
+            false => Everything::Not,
+        }
     }
 
     /// The topic whose turn it is, at the first place behind the one that was asked for last.
@@ -445,6 +471,7 @@ impl Code for Archive {
             queued: _,
             under_way,
             requests,
+            was_everything,
             pause,
         } = self;
         bytes_max.put(out);
@@ -459,6 +486,7 @@ impl Code for Archive {
         turns.put(out);
         under_way.put(out);
         requests.put(out);
+        was_everything.put(out);
         pause.put(out);
     }
 
@@ -482,6 +510,7 @@ impl Code for Archive {
         archive.queued = archive.turns.iter().cloned().collect();
         archive.under_way = Code::get(from)?;
         archive.requests = Code::get(from)?;
+        archive.was_everything = Code::get(from)?;
         archive.pause = Code::get(from)?;
         Ok(archive)
     }

@@ -190,9 +190,8 @@ impl Shard {
             return;
         }
         let session = self.at(index);
-        if bytes > 0 {
-            session.stalled = false;
-        }
+        // It took all there was, if only nothing: whoever waits for history is not stalled.
+        session.stalled = false;
         session.state = State::Idle;
         let Some(session) = self.slots[index as usize].session.as_ref() else {
             return;

@@ -17,6 +17,7 @@
 
 mod client;
 mod messages;
+mod past;
 mod publisher;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -33,6 +34,7 @@ use serde_json::{Value, json};
 
 use self::client::Client;
 pub use self::messages::*;
+pub use self::past::*;
 
 /// The epoch of [`World::new`].
 pub const EPOCH: &str = "e1";

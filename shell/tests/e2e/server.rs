@@ -28,9 +28,16 @@ impl Server {
     /// The same in a folder.
     #[track_caller]
     pub(crate) fn start_in(folder: &Path, args: &[&str]) -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::start_at(listen, folder, args)
+    }
+
+    /// The same at an address, which is where one before it was.
+    #[track_caller]
+    pub(crate) fn start_at(listen: SocketAddr, folder: &Path, args: &[&str]) -> Self {
         let begun = Instant::now();
         let mut child = Command::new(env!("CARGO_BIN_EXE_odin-ws"))
-            .args(["--listen", "127.0.0.1:0", "--log", "warn"])
+            .args(["--listen", &listen.to_string(), "--log", "warn"])
             .args(args)
             .current_dir(folder)
             .env_clear()
