@@ -51,6 +51,9 @@ pub(super) fn settings(flags: &[(&'static str, String)]) -> Settings {
         // What a run does is told by its seed.
         "--record-bytes",
         "0",
+        // The broker is not asked about the past yet.
+        "--history-bytes",
+        "0",
     ];
     let given = flags
         .iter()

@@ -34,8 +34,8 @@ pub(super) struct Found {
     pub(super) time: u64,
     pub(super) subject: Subject,
     pub(super) payload: Bytes,
-    /// How many more there are behind it, as far as whoever answered knew.
-    pub(super) pending: u64,
+    /// How many more there are behind it, as far as whoever answered knew; `None`: it did not say.
+    pub(super) pending: Option<u64>,
 }
 
 /// What the leader of the stream says of it.

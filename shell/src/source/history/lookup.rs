@@ -4,14 +4,13 @@
 //! a replica that is behind. The leader alone knows only the first message from a seq on: the last up to one is
 //! found by going back in growing steps, and then by halving.
 
-use std::collections::BTreeMap;
-
 use async_nats::{StatusCode, Subject};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use odin_core::history::Anchor;
 use serde_json::json;
 
 use super::api::{Api, Away, StreamState};
+use super::memo::Known;
 use super::read::{Direct, Reader, next, number};
 use crate::source::requests::RequestKind;
 
@@ -35,17 +34,19 @@ pub(super) struct Lookup<'a> {
 }
 
 impl Lookup<'_> {
-    /// The last message of each subject with a seq of at most `up_to`, of those that have one.
+    /// The last message of each subject with a seq of at most `up_to`, of those that have one. `known`: what some of
+    /// them were.
     pub(super) async fn last_of_each(
         &self,
         subjects: &[Subject],
         up_to: u64,
-    ) -> Result<BTreeMap<Subject, Anchor>, Away> {
+        known: &Known,
+    ) -> Result<Known, Away> {
         let up_to = up_to.min(self.state.last_seq);
         if subjects.is_empty() || up_to < self.state.first_seq {
-            return Ok(BTreeMap::new());
+            return Ok(Known::new());
         }
-        let mut hints = BTreeMap::new();
+        let mut hints = Known::new();
         if self.reader.has_batches() {
             for subjects in subjects.chunks(SUBJECTS_MAX) {
                 self.last_messages(subjects, up_to, &mut hints).await?;
@@ -56,7 +57,8 @@ impl Lookup<'_> {
         }
         let hints = &hints;
         let found = stream::iter(subjects.to_vec()).map(|subject| async move {
-            let hint = hints.get(&subject).map(|hint| hint.seq);
+            let hint = hints.get(&subject).or_else(|| known.get(&subject));
+            let hint = hint.map(|hint| hint.seq);
             let last = self.last_of(&subject, up_to, hint).await?;
             Ok(last.map(|last| (subject, last)))
         });
@@ -70,7 +72,7 @@ impl Lookup<'_> {
         &self,
         subjects: &[Subject],
         up_to: u64,
-        last: &mut BTreeMap<Subject, Anchor>,
+        last: &mut Known,
     ) -> Result<(), Away> {
         let subject = format!("$JS.API.DIRECT.GET.{}", self.api.stream());
         let names: Vec<&str> = subjects.iter().map(Subject::as_str).collect();

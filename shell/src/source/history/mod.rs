@@ -3,8 +3,10 @@
 //! What a page proves, who waits for it and how long it is kept is decided in the core; here it is only found out.
 
 mod api;
+mod chain;
 mod jetstream;
 mod lookup;
+mod memo;
 mod read;
 mod subject;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use async_nats::{HeaderMap, Message, StatusCode, Subscriber};
+use async_nats::{HeaderMap, Message, StatusCode, Subject, Subscriber};
 use futures_util::StreamExt;
 use odin_core::history::{Anchor, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX};
 use serde_json::json;
@@ -18,6 +18,8 @@ use crate::source::requests::RequestKind;
 
 /// The first version with batches.
 const BATCHES_SINCE: (u64, u64) = (2, 11);
+/// How long a request to a consumer waits for what does not come, in nanoseconds.
+const WAIT_NANOS: u64 = 100_000_000;
 /// How long the server keeps a consumer that was not deleted.
 const INACTIVE_THRESHOLD: Duration = Duration::from_secs(5);
 
@@ -26,9 +28,7 @@ const INACTIVE_THRESHOLD: Duration = Duration::from_secs(5);
 pub(super) struct Reading {
     after: u64,
     /// The message at `after` itself.
-    pub(super) anchor: Option<Anchor>,
-    /// The subject of the anchor.
-    pub(super) anchor_subject: Option<async_nats::Subject>,
+    pub(super) anchor: Option<(Subject, Anchor)>,
     /// The messages after `after`, ascending.
     pub(super) messages: Vec<Found>,
     /// Bytes of their payloads.
@@ -59,6 +59,11 @@ impl Reading {
         self.messages.last().map_or(self.after, |last| last.seq)
     }
 
+    /// Whether there is no room for more.
+    pub(super) fn is_full(&self) -> bool {
+        self.full
+    }
+
     /// Where the next one is looked for. The message at the start is wanted as well.
     fn next(&self) -> u64 {
         match self.messages.last() {
@@ -78,13 +83,10 @@ impl Reading {
         if found.seq < self.next() {
             return Err(Away);
         }
-        self.ended = found.pending == 0;
+        self.ended = found.pending == Some(0);
         if found.seq == self.after {
-            self.anchor = Some(Anchor {
-                seq: found.seq,
-                time: found.time,
-            });
-            self.anchor_subject = Some(found.subject);
+            let (seq, time) = (found.seq, found.time);
+            self.anchor = Some((found.subject, Anchor { seq, time }));
         } else {
             self.bytes += found.payload.len();
             self.messages.push(found);
@@ -145,15 +147,20 @@ impl Reader {
         }
     }
 
-    /// Reads on until the reading has no room for more, or has everything.
-    pub(super) async fn read(&self, filter: &str, reading: &mut Reading) -> Result<(), Away> {
+    /// Reads on until the reading has no room for more, or has everything. `again`: there is more than was found.
+    pub(super) async fn read(
+        &self,
+        filter: &str,
+        reading: &mut Reading,
+        again: bool,
+    ) -> Result<(), Away> {
         reading.ended = false;
         while !reading.full && !reading.ended {
             let before = reading.next();
             let end = if self.has_batches() {
                 self.batch(filter, reading).await?
             } else {
-                self.consume(filter, reading).await?
+                self.consume(filter, reading, again).await?
             };
             match end {
                 End::Done => return Ok(()),
@@ -203,7 +210,7 @@ impl Reader {
         }
     }
 
-    async fn consume(&self, filter: &str, reading: &mut Reading) -> Result<End, Away> {
+    async fn consume(&self, filter: &str, reading: &mut Reading, again: bool) -> Result<End, Away> {
         let config = pull::Config {
             deliver_policy: DeliverPolicy::ByStartSequence {
                 start_sequence: reading.next(),
@@ -220,28 +227,25 @@ impl Reader {
         let made = context.create_consumer_on_stream(config, self.api.stream());
         let made = timeout(ANSWER_TIME_MAX, made).await;
         let consumer = made.map_err(|_| Away)?.map_err(|_| Away)?;
-        let info = consumer.cached_info();
-        let end = if info.num_pending == 0 {
-            reading.ended = true;
-            Ok(End::Done)
-        } else {
-            self.pull(&info.name, reading).await
-        };
-        let subject = format!(
-            "$JS.API.CONSUMER.DELETE.{}.{}",
-            self.api.stream(),
-            info.name
-        );
+        let name = &consumer.cached_info().name;
+        let end = self.pull(name, reading, again).await;
+        let subject = format!("$JS.API.CONSUMER.DELETE.{}.{name}", self.api.stream());
         self.api.tell(RequestKind::Delete, subject).await;
         end
     }
 
-    /// One request to a consumer.
-    async fn pull(&self, consumer: &str, reading: &mut Reading) -> Result<End, Away> {
+    /// One request to a consumer. Where limits removed messages, nats-server 2.9 counts what is pending wrongly, and
+    /// ends a request that does not wait too early: `again`, it waits.
+    async fn pull(&self, consumer: &str, reading: &mut Reading, again: bool) -> Result<End, Away> {
+        let (key, value) = if again {
+            ("expires", json!(WAIT_NANOS))
+        } else {
+            ("no_wait", json!(true))
+        };
         let body = json!({
             "batch": reading.wanted(),
             "max_bytes": self.bytes_max(),
-            "no_wait": true,
+            key: value,
         });
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}", self.api.stream());
         let mut answers = self.api.ask_many(RequestKind::Next, subject, &body).await?;
@@ -250,6 +254,10 @@ impl Reader {
             let Some(place) = message.reply.as_deref().and_then(Place::parse) else {
                 return match message.status {
                     Some(StatusCode::NOT_FOUND) => {
+                        reading.ended = true;
+                        Ok(End::Done)
+                    }
+                    Some(StatusCode::TIMEOUT) if again => {
                         reading.ended = true;
                         Ok(End::Done)
                     }
@@ -263,7 +271,7 @@ impl Reader {
                 time: place.time,
                 subject: message.subject,
                 payload: message.payload,
-                pending: place.pending,
+                pending: None,
             };
             if reading.take(found)?.is_break() {
                 return Ok(End::Done);
@@ -333,7 +341,7 @@ impl<'a> Direct<'a> {
             time: self.time,
             subject: self.subject.into(),
             payload: message.payload.clone(),
-            pending: self.pending?,
+            pending: Some(self.pending?),
         })
     }
 }
