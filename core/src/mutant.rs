@@ -112,8 +112,6 @@ mutants! {
     TailNotRead,
     /// A gap that another subject may have made counts as made by one.
     GapNotChecked,
-    /// Of the messages that were taken before the last one any other will do.
-    IdentityNotCompared,
     /// Who subscribed after a notice that reaches further is not told of the next hole.
     LatecomerNotTold,
 }

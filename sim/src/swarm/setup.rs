@@ -74,6 +74,8 @@ pub(crate) struct Setup {
     pub(crate) rollbacks: bool,
     /// Messages are deleted upstream.
     pub(crate) deletes: bool,
+    /// The stream keeps the last message of each subject only.
+    pub(crate) last_values: bool,
     /// The stream keeps so many messages.
     pub(crate) stream_max: usize,
     /// Messages that are there before the servers are.
@@ -102,7 +104,7 @@ impl Setup {
         let stream = upstream == Upstream::JetStream;
         let rollbacks = stream && rng.one_in(4);
         let shared_stream = stream && !rollbacks && rng.one_in(4);
-        let deletes = stream && !rollbacks && !shared_stream && rng.one_in(2);
+        let deletes = stream && !rollbacks && rng.one_in(2);
         let servers = if stream && !rollbacks && rng.one_in(2) {
             2
         } else {
@@ -143,6 +145,8 @@ impl Setup {
             },
             prestored: if stream { rng.pick(&[0, 0, 3, 20]) } else { 0 },
             restarts: !rollbacks && !roomy && rng.one_in(3),
+            // What is superseded cannot be compared after a rollback.
+            last_values: stream && !rollbacks && rng.one_in(5),
             roomy,
         }
     }

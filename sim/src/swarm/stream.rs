@@ -24,6 +24,8 @@ pub(crate) struct Stream {
     pub(crate) last_seq: u64,
     pub(crate) messages: BTreeMap<u64, Stored>,
     pub(crate) max: usize,
+    /// Whether it keeps the last message of each subject only.
+    pub(crate) last_values: bool,
     pub(crate) shared: bool,
     pub(crate) nonce: Option<EpochNonce>,
 }
@@ -41,6 +43,14 @@ pub(crate) struct Consumer {
 impl Stream {
     pub(crate) fn store(&mut self, oracle: &mut Oracle, message: Stored) -> u64 {
         self.last_seq += 1;
+        if self.last_values {
+            let of_it = |(_, m): &(&u64, &Stored)| m.subject == message.subject;
+            let superseded = self.messages.iter().rev().find(of_it).map(|(seq, _)| *seq);
+            if let Some(seq) = superseded {
+                self.messages.remove(&seq);
+                oracle.gone(self.line, seq, seq);
+            }
+        }
         self.messages.insert(self.last_seq, message);
         while self.messages.len() > self.max {
             self.drop_first(oracle);

@@ -131,8 +131,7 @@ impl Follower {
             }
             Proof::Last => self.without_the_last(),
             Proof::Older { .. } if this.seq <= last.seq => {
-                let same = self.recent.find(this.seq) == Some(this)
-                    || mutant::is(Mutant::IdentityNotCompared);
+                let same = self.recent.find(this.seq) == Some(this);
                 let verdict = self.proven_by(same);
                 self.proof = Proof::Older { seen: same };
                 verdict
