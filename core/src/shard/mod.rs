@@ -7,7 +7,8 @@
 //! - `lifecycle`: opening, closing, deadlines, drain;
 //! - `requests`, `subscribe`, `resume`, `replay`: what clients ask for;
 //! - `feed_events`: what the Feed says;
-//! - `transmit`, `gather`, `settle`: what is written next, and what follows from what was.
+//! - `transmit`, `gather`, `settle`: what is written next, and what follows from what was;
+//! - `window`: whether what is ready is held back for a while.
 
 mod api;
 mod catalog;
@@ -30,6 +31,7 @@ mod subscription;
 mod transmit;
 #[cfg(feature = "verify")]
 mod verify;
+mod window;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
@@ -50,6 +52,7 @@ use self::subscription::{SubIx, Subscription, Topic};
 use self::transmit::Taken;
 #[cfg(feature = "verify")]
 pub use self::verify::Census;
+use self::window::Windows;
 use crate::config::Config;
 use crate::event::Lost;
 use crate::id::{ConnId, Order};
@@ -97,6 +100,7 @@ pub struct Shard {
     /// How many notices there ever were: the number of the newest.
     notices_total: u64,
     ready: VecDeque<ConnId>,
+    windows: Windows,
     outputs: VecDeque<Output>,
     deadlines: BTreeSet<(Instant, u32)>,
     taken: Taken,
@@ -139,6 +143,7 @@ impl Shard {
             notices: VecDeque::new(),
             notices_total: 0,
             ready: VecDeque::new(),
+            windows: Windows::default(),
             outputs: VecDeque::new(),
             deadlines: BTreeSet::new(),
             taken: Taken::default(),
@@ -182,7 +187,7 @@ impl Shard {
             Input::Written { conn, bytes } => self.written(now, conn, bytes),
             Input::Writable { conn } => self.writable(conn),
             Input::Closed { conn, reason } => self.closed(now, conn, reason),
-            Input::Event(event) => self.event(event),
+            Input::Event(event) => self.event_in_window(now, event),
             Input::Drain { deadline } => self.drain(now, deadline),
         }
     }
@@ -193,6 +198,7 @@ impl Shard {
             self.note_timed(now, Timed::Timeout);
         }
         self.catalog.drop_idle(now);
+        self.close_windows(now);
         while let Some((at, index)) = self.deadlines.first().copied()
             && at <= now
         {
@@ -205,7 +211,11 @@ impl Shard {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let session = self.deadlines.first().map(|(at, _)| *at);
-        session.into_iter().chain(self.catalog.next_idle()).min()
+        let others = [self.catalog.next_idle(), self.windows.next_close()];
+        session
+            .into_iter()
+            .chain(others.into_iter().flatten())
+            .min()
     }
 
     /// What to do next, beside writing. Poll until `None` after every call that takes `now`.
@@ -343,9 +353,9 @@ impl Shard {
         self.rouse(index);
     }
 
-    /// Puts a connection that has something to write into the ready queue, if it is idle.
+    /// Puts a connection that has something to write into the ready queue, if it is idle or held back.
     fn rouse(&mut self, index: u32) {
-        if self.at(index).state == State::Idle {
+        if matches!(self.at(index).state, State::Idle | State::Held) {
             self.at(index).state = State::Ready;
             self.ready.push_back(self.conn_id(index));
         }

@@ -127,6 +127,7 @@ impl Shard {
             notices,
             notices_total,
             ready,
+            windows,
             outputs,
             deadlines: _,
             taken: _,
@@ -145,6 +146,7 @@ impl Shard {
         notices.put(out);
         notices_total.put(out);
         ready.put(out);
+        windows.put(out);
         outputs.put(out);
         draining.put(out);
         stats.put(out);
@@ -180,6 +182,7 @@ impl Shard {
             notices: Code::get(from)?,
             notices_total: Code::get(from)?,
             ready: Code::get(from)?,
+            windows: Code::get(from)?,
             outputs: Code::get(from)?,
             deadlines,
             taken: Taken::default(),

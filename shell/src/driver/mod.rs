@@ -145,6 +145,7 @@ pub(crate) async fn run<S: Stream>(
     mut queues: Queues<S::Detached>,
 ) {
     let mut shard = Shard::new(shared.core_config, shared.seed(index));
+    shard.coalesce(&shared.settings.coalesce_config());
     shard.record(shared.shares.shard);
     let local = Rc::new(Local {
         state: RefCell::new(State::<S>::new(shard)),

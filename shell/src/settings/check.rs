@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use odin_core::config::Coalesce;
+
 use super::gather::Gathered;
 use super::table::Settings;
 use super::value::SourceKind;
@@ -41,6 +43,7 @@ pub(super) fn check(settings: &Settings, gathered: &Gathered) -> Result<(), Sett
     thresholds(settings)?;
     rates(settings)?;
     times(settings)?;
+    windows(settings)?;
     memory(settings)
 }
 
@@ -109,6 +112,18 @@ fn source(s: &Settings) -> Result<(), SettingsError> {
             s.strip, s.subject
         );
         return contradiction(&["strip", "subject"], message);
+    }
+    Ok(())
+}
+
+fn windows(s: &Settings) -> Result<(), SettingsError> {
+    let spans = s.coalesce_config().spans();
+    if spans > Coalesce::SPANS_MAX {
+        let message = format!(
+            "{spans} different durations are named; {} are allowed",
+            Coalesce::SPANS_MAX
+        );
+        return contradiction(&["coalesce_channels", "coalesce"], message);
     }
     Ok(())
 }
