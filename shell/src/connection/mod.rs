@@ -34,10 +34,17 @@ const READS_PER_POLL: usize = 4;
 /// A connection's places in the counts of the server, given back when they are dropped.
 pub(crate) type Places = (Seat, Permit);
 
-/// Takes over an upgraded socket, with the bytes that the client sent after its handshake.
-pub(crate) fn start<S: Stream>(local: &Rc<Local<S>>, socket: S, early: &[u8], places: Places) {
+/// Takes over an upgraded socket, with the response that is still to be written and the bytes that the
+/// client sent after its handshake.
+pub(crate) fn start<S: Stream>(
+    local: &Rc<Local<S>>,
+    socket: S,
+    response: Vec<u8>,
+    early: &[u8],
+    places: Places,
+) {
     let now = local.shared.clock.now();
-    let id = local.state().open(now, socket);
+    let id = local.state().open(now, socket, response);
     let task = Connection {
         local: Rc::clone(local),
         id,

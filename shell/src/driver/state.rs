@@ -45,6 +45,8 @@ struct Entry<S> {
 pub(crate) struct State<S> {
     pub(crate) shard: Shard,
     entries: Vec<Option<Entry<S>>>,
+    /// The responses to upgrades that go out before the first frame of their connection.
+    responses: Vec<(ConnId, Vec<u8>)>,
     /// How many of the entries there are.
     living: usize,
     pub(crate) scratch: Box<[u8]>,
@@ -59,6 +61,7 @@ impl<S: Stream> State<S> {
         Self {
             shard,
             entries: Vec::new(),
+            responses: Vec::new(),
             living: 0,
             scratch: scratch(),
             parser: None,
@@ -66,9 +69,10 @@ impl<S: Stream> State<S> {
         }
     }
 
-    /// Takes in a socket whose upgrade is done.
-    pub(crate) fn open(&mut self, now: Instant, socket: S) -> ConnId {
+    /// Takes in a socket whose upgrade is done but for its response.
+    pub(crate) fn open(&mut self, now: Instant, socket: S, response: Vec<u8>) -> ConnId {
         let id = self.shard.open(now);
+        self.responses.push((id, response));
         if self.entries.len() <= id.index() {
             self.entries.resize_with(id.index() + 1, || None);
         }
@@ -94,7 +98,9 @@ impl<S: Stream> State<S> {
     /// The connection's socket is gone: drops it and tells the core. Nothing, if that was done before.
     pub(crate) fn gone(&mut self, now: Instant, conn: ConnId, reason: CloseReason) {
         if let Some(entry) = self.take(conn) {
-            retire(entry);
+            // The client has ended, or the stream has failed: there is no write side left to end.
+            wake(&entry);
+            drop(entry);
             self.input(now, Input::Closed { conn, reason });
         }
     }
@@ -138,7 +144,14 @@ impl<S: Stream> State<S> {
         let slot = self.entries.get_mut(conn.index())?;
         let entry = slot.take_if(|entry| entry.generation == conn.generation())?;
         self.living -= 1;
+        self.response(conn);
         Some(entry)
+    }
+
+    /// The response that a connection's first write begins with. Nearly always there is none to look for.
+    fn response(&mut self, conn: ConnId) -> Option<Vec<u8>> {
+        let at = self.responses.iter().position(|(id, _)| *id == conn)?;
+        Some(self.responses.swap_remove(at).1)
     }
 
     fn outputs(&mut self, now: Instant) {
@@ -221,20 +234,23 @@ impl<S: Stream> State<S> {
         if bytes == 0 {
             return;
         }
+        let response = self.response(conn);
         let Some(entry) = find(&mut self.entries, conn) else {
             let reason = CloseReason::Transport;
             return self.input(now, Input::Closed { conn, reason });
         };
-        let mut slices = [IoSlice::new(&[]); Shard::SLICES_MAX];
+        let mut slices = [IoSlice::new(&[]); Shard::SLICES_MAX + 1];
         let mut count = 0;
-        for (slot, slice) in slices.iter_mut().zip(self.shard.slices()) {
+        let first = response.iter().map(Vec::as_slice);
+        for (slot, slice) in slices.iter_mut().zip(first.chain(self.shard.slices())) {
             *slot = IoSlice::new(slice);
             count += 1;
         }
+        let first = response.as_ref().map_or(0, Vec::len);
         let taken = match entry.socket.try_write_vectored(&slices[..count]) {
-            Ok(taken) if taken > 0 => taken,
-            Err(error) if would_block(&error) => 0,
-            // A stream that takes nothing and does not say why is as broken as one that fails.
+            Ok(taken) if taken > first => taken - first,
+            Err(error) if first == 0 && would_block(&error) => 0,
+            // The empty buffer of a new socket holds a response and more, or the socket is broken. A stream that takes nothing and does not say why is as broken as one that fails.
             Ok(_) | Err(_) => return self.gone(now, conn, CloseReason::Transport),
         };
         if taken > 0 {
@@ -260,10 +276,11 @@ impl<S: Stream> State<S> {
     pub(super) fn stop(&mut self, now: Instant) {
         let living: Vec<ConnId> = self.shard.connections().collect();
         for conn in living {
+            let is_new = self.response(conn).is_some();
             let Some(mut entry) = self.take(conn) else {
                 continue;
             };
-            if !entry.midway {
+            if !entry.midway && !is_new {
                 // The connection ends either way; whether the client is told is a courtesy.
                 let _ = entry
                     .socket
