@@ -25,6 +25,8 @@ mod requests;
 mod resume;
 mod session;
 mod settle;
+#[cfg(test)]
+mod sizes;
 mod slab;
 mod subscribe;
 mod subscription;
