@@ -15,6 +15,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::TcpStream;
+use tokio::runtime::{Builder, LocalOptions};
 
 /// How sockets are set up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -186,16 +187,27 @@ impl Spawn for Threads {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        // The runtime cannot leave its thread, so whether it could be had is heard from there.
+        let (had, hears) = std::sync::mpsc::sync_channel(1);
         std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                let local = tokio::task::LocalSet::new();
-                local.block_on(&runtime, async move { make().await });
-            })
-            .map(drop)
+                // A `LocalSet` would be woken through a file descriptor by each task that a socket wakes.
+                let runtime = Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
+                // Who asked waits for the answer.
+                match runtime {
+                    Ok(runtime) => {
+                        let _ = had.send(Ok(()));
+                        runtime.block_on(make());
+                    }
+                    Err(error) => {
+                        let _ = had.send(Err(error));
+                    }
+                }
+            })?;
+        hears.recv().map_err(io::Error::other)?
     }
 }
 
