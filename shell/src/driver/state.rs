@@ -1,6 +1,6 @@
 //! The core's shard and the sockets of its connections, and what is done with them.
 
-use std::io::{ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
@@ -239,18 +239,12 @@ impl<S: Stream> State<S> {
             let reason = CloseReason::Transport;
             return self.input(now, Input::Closed { conn, reason });
         };
-        let mut slices = [IoSlice::new(&[]); Shard::SLICES_MAX + 1];
-        let mut count = 0;
-        let first = response.iter().map(Vec::as_slice);
-        for (slot, slice) in slices.iter_mut().zip(first.chain(self.shard.slices())) {
-            *slot = IoSlice::new(slice);
-            count += 1;
-        }
         let first = response.as_ref().map_or(0, Vec::len);
-        let taken = match entry.socket.try_write_vectored(&slices[..count]) {
+        let taken = match write(&mut entry.socket, response.as_deref(), &self.shard) {
             Ok(taken) if taken > first => taken - first,
             Err(error) if first == 0 && would_block(&error) => 0,
-            // The empty buffer of a new socket holds a response and more, or the socket is broken. A stream that takes nothing and does not say why is as broken as one that fails.
+            // A stream that takes nothing and does not say why is as broken as one that fails, and so is
+            // a new one that has no room for the response to its upgrade.
             Ok(_) | Err(_) => return self.gone(now, conn, CloseReason::Transport),
         };
         if taken > 0 {
@@ -315,7 +309,16 @@ fn wake<S>(entry: &Entry<S>) {
     }
 }
 
-fn would_block(error: &std::io::Error) -> bool {
+/// Writes the response, if there is one, and what the last transmit gathered.
+fn write<S: Stream>(socket: &mut S, response: Option<&[u8]>, shard: &Shard) -> io::Result<usize> {
+    // Not filled with anything first: most writes have one slice.
+    let mut slices = heapless::Vec::<_, { Shard::SLICES_MAX + 1 }>::new();
+    let all = response.into_iter().chain(shard.slices());
+    slices.extend(all.map(IoSlice::new).take(slices.capacity()));
+    socket.try_write_vectored(&slices)
+}
+
+fn would_block(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
