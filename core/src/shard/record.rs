@@ -145,6 +145,7 @@ impl Shard {
             told_until,
             notices_total,
             ready,
+            windows,
             outputs,
             deadlines: _,
             taken: _,
@@ -165,6 +166,7 @@ impl Shard {
         told_until.put(out);
         notices_total.put(out);
         ready.put(out);
+        windows.put(out);
         outputs.put(out);
         draining.put(out);
         stats.put(out);
@@ -202,6 +204,7 @@ impl Shard {
             told_until: Code::get(from)?,
             notices_total: Code::get(from)?,
             ready: Code::get(from)?,
+            windows: Code::get(from)?,
             outputs: Code::get(from)?,
             deadlines,
             taken: Taken::default(),
