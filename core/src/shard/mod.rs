@@ -7,9 +7,11 @@
 //! - `lifecycle`: opening, closing, deadlines, drain;
 //! - `requests`, `subscribe`, `resume`, `replay`: what clients ask for;
 //! - `feed_events`: what the Feed says;
-//! - `transmit`, `gather`, `settle`: what is written next, and what follows from what was.
+//! - `transmit`, `gather`, `settle`: what is written next, and what follows from what was;
+//! - `bare`: connections that only the tests of WebSocket conformance have.
 
 mod api;
+mod bare;
 mod catalog;
 mod feed_events;
 mod gather;

@@ -12,7 +12,7 @@ use odin_core::time::Instant;
 use crate::listener::Stream;
 use crate::metrics::{Client, ShardSnapshot};
 use crate::overview::WORST_MAX;
-use crate::server::shared::Shared;
+use crate::server::shared::{Shared, Talk};
 
 /// Connections that are written to before the loop lets the tasks of its thread run.
 const FLUSH_SLICE: usize = 64;
@@ -62,8 +62,11 @@ impl<S: Stream> State<S> {
     }
 
     /// Takes in a socket whose upgrade is done.
-    pub(crate) fn open(&mut self, now: Instant, socket: S) -> ConnId {
-        let id = self.shard.open(now);
+    pub(crate) fn open(&mut self, now: Instant, talk: Talk, socket: S) -> ConnId {
+        let id = match talk {
+            Talk::Protocol => self.shard.open(now),
+            Talk::Echo => self.shard.open_bare(now),
+        };
         if self.entries.len() <= id.index() {
             self.entries.resize_with(id.index() + 1, || None);
         }

@@ -35,7 +35,7 @@ use crate::connection;
 use crate::driver::{Handoff, Local};
 use crate::listener::{Stream, Tuning};
 use crate::server::counters::Broken;
-use crate::server::shared::{Handshake, Permit, Shared};
+use crate::server::shared::{Handshake, Permit, Shared, Talk};
 use reply::Reply;
 use upgrade::Upgrade;
 
@@ -194,7 +194,7 @@ impl Exchange {
             guard::check_host(shared, host.as_deref())?;
             Ok(host)
         });
-        if path == "/ws" {
+        if path == "/ws" || shared.talk == Talk::Echo {
             return self.upgrade(head, host);
         }
         host?;

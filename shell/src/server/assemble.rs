@@ -9,7 +9,7 @@ use odin_core::feed::{Feed, Source};
 use odin_core::load::Sample;
 use odin_core::time::Instant;
 
-use super::{Parts, RunningServer, start};
+use super::{Parts, RunningServer, Talk, start_as};
 use crate::cgroup::{self, Meter};
 use crate::listener::{self, Threads};
 use crate::settings::{Settings, SourceKind};
@@ -27,6 +27,22 @@ const FIRST_SAMPLE: Duration = Duration::from_millis(100);
 /// The address cannot be listened on, the options of the source cannot work, or a thread cannot be
 /// started. A NATS that is away is no error.
 pub async fn from_settings(settings: Settings, fd_limit: u64) -> io::Result<RunningServer> {
+    assemble(Talk::Protocol, settings, fd_limit).await
+}
+
+/// As [`from_settings`], of a server that answers every upgrade, whatever its path, and sends each data
+/// message back as it came. Everything else is what connections of the real server have, so that
+/// tests of WebSocket conformance test that.
+///
+/// # Errors
+/// As [`from_settings`].
+pub async fn echo(mut settings: Settings, fd_limit: u64) -> io::Result<RunningServer> {
+    // The recorder knows nothing of what is sent back.
+    settings.record_bytes = 0;
+    assemble(Talk::Echo, settings, fd_limit).await
+}
+
+async fn assemble(talk: Talk, settings: Settings, fd_limit: u64) -> io::Result<RunningServer> {
     let (clock, started_unix_ms) = (Clock::start(), unix_ms());
     let load = cgroup::Options {
         root: settings.cgroup_root.clone(),
@@ -37,6 +53,7 @@ pub async fn from_settings(settings: Settings, fd_limit: u64) -> io::Result<Runn
     let listener = listener::bind(settings.listen).await?;
     tokio::time::sleep(FIRST_SAMPLE).await;
     let machine = Machine {
+        talk,
         listener,
         fd_limit,
         clock,
@@ -80,6 +97,7 @@ pub async fn from_settings(settings: Settings, fd_limit: u64) -> io::Result<Runn
 
 /// What the source has no part in.
 struct Machine {
+    talk: Talk,
     listener: tokio::net::TcpListener,
     fd_limit: u64,
     clock: Clock,
@@ -95,6 +113,7 @@ impl Machine {
         (origin, strip, upstream, publisher): (Source, &str, U, Publisher),
     ) -> io::Result<RunningServer> {
         let Self {
+            talk,
             listener,
             fd_limit,
             clock,
@@ -116,7 +135,7 @@ impl Machine {
             seed,
             started_unix_ms,
         };
-        start(settings, parts)
+        start_as(talk, settings, parts)
     }
 }
 

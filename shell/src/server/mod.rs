@@ -28,9 +28,9 @@ use crate::metrics::Exporter;
 use crate::recorder::{RecordError, Shares, Written};
 use crate::settings::Settings;
 use crate::source::{self, Clock, Publisher, SharedStatus, Upstream};
-pub use assemble::from_settings;
+pub use assemble::{echo, from_settings};
 use ports::Port;
-use shared::{Made, Shared, Sink};
+use shared::{Made, Shared, Sink, Talk};
 
 /// How often the machine's load is measured.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
@@ -84,6 +84,20 @@ where
     U: Upstream + 'static,
     M: FnMut(Instant) -> Sample + Send + 'static,
 {
+    start_as(Talk::Protocol, settings, parts)
+}
+
+fn start_as<L, P, U, M>(
+    talk: Talk,
+    settings: Settings,
+    parts: Parts<L, P, U, M>,
+) -> io::Result<RunningServer>
+where
+    L: Listener,
+    P: Spawn,
+    U: Upstream + 'static,
+    M: FnMut(Instant) -> Sample + Send + 'static,
+{
     let shards = parts.shards.max(1);
     let mut doors: accept::Doors<L> = Vec::new();
     let mut ports = Vec::new();
@@ -116,6 +130,7 @@ where
         shares,
         seed: parts.seed,
         started_unix_ms: parts.started_unix_ms,
+        talk,
     }));
     let (alive, ended) = mpsc::channel(1);
     for (index, queues) in queues.into_iter().enumerate() {

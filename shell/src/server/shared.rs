@@ -24,9 +24,19 @@ use crate::source::{Clock, EventSink, Publisher, SharedStatus};
 /// Bytes of events that may wait for one shard before the source is made to wait.
 const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// What is done with the data messages of clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Talk {
+    /// They are requests, which the core answers.
+    Protocol,
+    /// Each is sent back as it came, and nothing else is said: see [`crate::server::echo`].
+    Echo,
+}
+
 /// What all threads of one server share.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
+    pub(crate) talk: Talk,
     pub(crate) core_config: Config,
     pub(crate) clock: Clock,
     pub(crate) gate: Mutex<Gate>,
@@ -68,6 +78,7 @@ pub(crate) struct Made {
     pub(crate) shares: Shares,
     pub(crate) seed: u64,
     pub(crate) started_unix_ms: u64,
+    pub(crate) talk: Talk,
 }
 
 impl Shared {
@@ -77,6 +88,7 @@ impl Shared {
             ..made.settings.core_config()
         };
         Self {
+            talk: made.talk,
             core_config,
             recorder: Arc::new(Recorder::new(&made.settings, made.started_unix_ms)),
             shares: made.shares,
