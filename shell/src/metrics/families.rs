@@ -132,6 +132,12 @@ fn traffic(out: &mut Families, s: &Snapshot) {
         "Messages accepted over HTTP.",
         s.http.published,
     );
+    out.counters(
+        "ws_tls_reloads_total",
+        "How often the certificate was read again, by outcome.",
+        "outcome",
+        ["failed", "ok"].into_iter().zip(s.http.reloads),
+    );
 }
 
 fn recovery(out: &mut Families, s: &Snapshot) {

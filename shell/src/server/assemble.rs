@@ -3,19 +3,24 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use odin_core::feed::{Feed, Source};
 use odin_core::load::Sample;
 use odin_core::time::Instant;
+use tokio::net::TcpListener;
 
-use super::{Parts, RunningServer, Talk, start_as};
+use super::{Extras, Parts, RunningServer, Talk, start_with};
 use crate::cgroup::{self, Meter};
+use crate::door::Door;
 use crate::listener::{self, Threads};
 use crate::settings::{Settings, SourceKind};
 use crate::source::{
     self, Clock, NatsOptions, Publisher, Upstream, embedded::Embedded, jetstream, nats::Nats,
 };
+use crate::tls::Certificates;
 
 /// How long CPU is measured before the first request is answered. The kernel counts CPU time in ticks
 /// of 10 ms: over a shorter time an idle server may look busy.
@@ -50,10 +55,23 @@ async fn assemble(talk: Talk, settings: Settings, fd_limit: u64) -> io::Result<R
         cpu_limit: settings.cpu_limit,
     };
     let sampler = cgroup::Sampler::new(load, clock.now());
-    let listener = listener::bind(settings.listen).await?;
+    let certificates = match (&settings.tls_cert, &settings.tls_key) {
+        (Some(certificate), Some(key)) => Some(Arc::new(Certificates::load(certificate, key)?)),
+        _ => None,
+    };
+    let listener = Door(listener::bind(settings.listen).await?);
+    let admin = match settings.admin_listen {
+        Some(addr) => Some(Door(bind_admin(addr).await?)),
+        None => None,
+    };
+    let extras = Extras {
+        talk,
+        certificates,
+        admin,
+    };
     tokio::time::sleep(FIRST_SAMPLE).await;
     let machine = Machine {
-        talk,
+        extras,
         listener,
         fd_limit,
         clock,
@@ -95,10 +113,15 @@ async fn assemble(talk: Talk, settings: Settings, fd_limit: u64) -> io::Result<R
     }
 }
 
+async fn bind_admin(addr: SocketAddr) -> io::Result<TcpListener> {
+    let bound = listener::bind(addr).await;
+    bound.map_err(|error| io::Error::new(error.kind(), format!("admin_listen {addr}: {error}")))
+}
+
 /// What the source has no part in.
 struct Machine {
-    talk: Talk,
-    listener: tokio::net::TcpListener,
+    extras: Extras<Door>,
+    listener: Door,
     fd_limit: u64,
     clock: Clock,
     started_unix_ms: u64,
@@ -113,7 +136,7 @@ impl Machine {
         (origin, strip, upstream, publisher): (Source, &str, U, Publisher),
     ) -> io::Result<RunningServer> {
         let Self {
-            talk,
+            extras,
             listener,
             fd_limit,
             clock,
@@ -135,7 +158,7 @@ impl Machine {
             seed,
             started_unix_ms,
         };
-        start_as(talk, settings, parts)
+        start_with(extras, settings, parts)
     }
 }
 

@@ -15,6 +15,10 @@ pub(crate) enum Broken {
     Timeout,
     /// Larger than `handshake_max_bytes`.
     TooLarge,
+    /// The handshake of TLS failed.
+    Tls,
+    /// A trusted proxy did not say whom it speaks for, or not in a way that can be read.
+    Proxy,
     /// One more than `handshakes_in_flight`.
     InFlight,
     /// The transport failed or ended first, or the socket could not be accepted.
@@ -29,6 +33,7 @@ pub(crate) struct Counters {
     broken: [AtomicU64; BROKEN],
     responses: [AtomicU64; 5],
     published: AtomicU64,
+    reloads: [AtomicU64; 2],
 }
 
 impl Counters {
@@ -48,6 +53,11 @@ impl Counters {
         self.published.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The certificate was read again, and could be used or not.
+    pub(crate) fn reloaded(&self, usable: bool) {
+        self.reloads[usize::from(usable)].fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn handshakes(&self) -> Handshakes {
         let count = |why: Broken| self.broken[why as usize].load(Ordering::Relaxed);
         Handshakes {
@@ -55,6 +65,8 @@ impl Counters {
             forbidden: count(Broken::Forbidden),
             timeout: count(Broken::Timeout),
             too_large: count(Broken::TooLarge),
+            tls: count(Broken::Tls),
+            proxy: count(Broken::Proxy),
             in_flight: count(Broken::InFlight),
             transport: count(Broken::Transport),
         }
@@ -64,6 +76,7 @@ impl Counters {
         HttpStats {
             responses: std::array::from_fn(|class| self.responses[class].load(Ordering::Relaxed)),
             published: self.published.load(Ordering::Relaxed),
+            reloads: std::array::from_fn(|usable| self.reloads[usable].load(Ordering::Relaxed)),
         }
     }
 }

@@ -28,9 +28,10 @@ use crate::metrics::Exporter;
 use crate::recorder::{RecordError, Shares, Written};
 use crate::settings::Settings;
 use crate::source::{self, Clock, Publisher, SharedStatus, Upstream};
+use crate::tls::{CertificateError, Certificates};
 pub use assemble::{echo, from_settings};
 use ports::Port;
-use shared::{Made, Shared, Sink, Talk};
+use shared::{Entrance, Made, Shared, Sink, Talk};
 
 /// How often the machine's load is measured.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
@@ -84,11 +85,24 @@ where
     U: Upstream + 'static,
     M: FnMut(Instant) -> Sample + Send + 'static,
 {
-    start_as(Talk::Protocol, settings, parts)
+    let extras = Extras {
+        talk: Talk::Protocol,
+        certificates: None,
+        admin: None,
+    };
+    start_with(extras, settings, parts)
 }
 
-fn start_as<L, P, U, M>(
+/// What only a server on TCP may have beside its [`Parts`].
+struct Extras<L> {
     talk: Talk,
+    certificates: Option<Arc<Certificates>>,
+    /// Where administration is asked for apart.
+    admin: Option<L>,
+}
+
+fn start_with<L, P, U, M>(
+    extras: Extras<L>,
     settings: Settings,
     parts: Parts<L, P, U, M>,
 ) -> io::Result<RunningServer>
@@ -117,6 +131,7 @@ where
     let shares = Shares::of(settings.record_bytes, shards);
     let mut gate = Gate::new(config, parts.seed, parts.clock.now());
     gate.record(shares.gate);
+    let admin_addr = extras.admin.as_ref().map(Listener::local_addr);
     let shared = Arc::new(Shared::new(Made {
         gate,
         settings,
@@ -130,7 +145,9 @@ where
         shares,
         seed: parts.seed,
         started_unix_ms: parts.started_unix_ms,
-        talk,
+        talk: extras.talk,
+        certificates: extras.certificates,
+        admin_addr: admin_addr.transpose()?,
     }));
     let (alive, ended) = mpsc::channel(1);
     for (index, queues) in queues.into_iter().enumerate() {
@@ -143,7 +160,15 @@ where
     }
     let mut tasks = JoinSet::new();
     tasks.spawn(sampler(Arc::clone(&shared), parts.sample));
-    tasks.spawn(accept::run(parts.listener, Arc::clone(&shared), doors));
+    for (listener, entrance) in [
+        (Some(parts.listener), Entrance::Main),
+        (extras.admin, Entrance::Admin),
+    ] {
+        if let Some(listener) = listener {
+            let (shared, doors) = (Arc::clone(&shared), doors.clone());
+            tasks.spawn(accept::run(listener, entrance, shared, doors));
+        }
+    }
     let sink = Sink {
         shared: Arc::clone(&shared),
     };
@@ -191,6 +216,32 @@ impl RunningServer {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.shared.local_addr
+    }
+
+    /// Where administration is listened for apart; `None`: on the main listener.
+    #[must_use]
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.shared.admin_addr
+    }
+
+    /// Whether clients speak TLS.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.shared.certificates.is_some()
+    }
+
+    /// Reads the certificate and its key again, for the handshakes from now on; connections stay.
+    /// `false`: there is no TLS.
+    ///
+    /// # Errors
+    /// The files cannot be used; the certificate stays as it was.
+    pub fn reload_certificate(&self) -> Result<bool, CertificateError> {
+        let Some(certificates) = &self.shared.certificates else {
+            return Ok(false);
+        };
+        let reloaded = certificates.reload();
+        self.shared.counters.reloaded(reloaded.is_ok());
+        reloaded.map(|()| true)
     }
 
     /// WebSocket connections that are open.

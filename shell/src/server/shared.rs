@@ -20,6 +20,7 @@ use crate::metrics::{Exporter, ShardSnapshot};
 use crate::recorder::{Recorder, Shares};
 use crate::settings::Settings;
 use crate::source::{Clock, EventSink, Publisher, SharedStatus};
+use crate::tls::Certificates;
 
 /// Bytes of events that may wait for one shard before the source is made to wait.
 const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -33,10 +34,23 @@ pub(crate) enum Talk {
     Echo,
 }
 
+/// Which of the server's listeners a socket came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Entrance {
+    /// That of clients.
+    Main,
+    /// That of `admin_listen`.
+    Admin,
+}
+
 /// What all threads of one server share.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) talk: Talk,
+    /// What TLS is spoken with on the main listener; `None`: it is not.
+    pub(crate) certificates: Option<Arc<Certificates>>,
+    /// Where administration is listened for apart; `None`: on the main listener.
+    pub(crate) admin_addr: Option<SocketAddr>,
     pub(crate) core_config: Config,
     pub(crate) clock: Clock,
     pub(crate) gate: Mutex<Gate>,
@@ -54,8 +68,9 @@ pub(crate) struct Shared {
     reports: Vec<Mutex<ShardSnapshot>>,
     /// Sockets of each shard, whatever their state.
     seats: Vec<Arc<AtomicUsize>>,
-    /// Sockets that are no WebSocket connection (yet).
-    handshakes: AtomicUsize,
+    /// Sockets that are no WebSocket connection (yet), of each entrance: clients that stall must not
+    /// take the places of who looks after the server.
+    handshakes: [AtomicUsize; 2],
     /// WebSocket connections that were admitted and are not gone.
     permits: AtomicUsize,
     /// Told when the last of them goes.
@@ -79,6 +94,8 @@ pub(crate) struct Made {
     pub(crate) seed: u64,
     pub(crate) started_unix_ms: u64,
     pub(crate) talk: Talk,
+    pub(crate) certificates: Option<Arc<Certificates>>,
+    pub(crate) admin_addr: Option<SocketAddr>,
 }
 
 impl Shared {
@@ -89,6 +106,8 @@ impl Shared {
         };
         Self {
             talk: made.talk,
+            certificates: made.certificates,
+            admin_addr: made.admin_addr,
             core_config,
             recorder: Arc::new(Recorder::new(&made.settings, made.started_unix_ms)),
             shares: made.shares,
@@ -104,7 +123,7 @@ impl Shared {
             exporter: made.exporter,
             reports: (0..made.shards).map(|_| Mutex::default()).collect(),
             seats: (0..made.shards).map(|_| Arc::default()).collect(),
-            handshakes: AtomicUsize::new(0),
+            handshakes: Default::default(),
             permits: AtomicUsize::new(0),
             idle: Notify::new(),
             draining: AtomicBool::new(false),
@@ -133,9 +152,13 @@ impl Shared {
         self.clock.to_tokio(at)
     }
 
-    /// Whether the listener can be reached from this machine only.
-    pub(crate) fn is_loopback(&self) -> bool {
-        self.local_addr.ip().to_canonical().is_loopback()
+    /// Whether this listener can be reached from this machine only.
+    pub(crate) fn is_loopback(&self, entrance: Entrance) -> bool {
+        let addr = match entrance {
+            Entrance::Main => self.local_addr,
+            Entrance::Admin => self.admin_addr.unwrap_or(self.local_addr),
+        };
+        addr.ip().to_canonical().is_loopback()
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -160,11 +183,12 @@ impl Shared {
     }
 
     /// A place among the sockets that are no WebSocket connection; `None`: there are too many.
-    pub(crate) fn handshake(self: &Arc<Self>) -> Option<Handshake> {
+    pub(crate) fn handshake(self: &Arc<Self>, entrance: Entrance) -> Option<Handshake> {
         let limit = usize::try_from(self.settings.handshakes_in_flight).unwrap_or(usize::MAX);
-        let before = self.handshakes.fetch_add(1, Ordering::Relaxed);
+        let before = self.handshakes[entrance as usize].fetch_add(1, Ordering::Relaxed);
         let guard = Handshake {
             shared: Arc::clone(self),
+            entrance,
         };
         if limit > 0 && before >= limit {
             self.counters.broke(Broken::InFlight);
@@ -196,14 +220,15 @@ impl Shared {
         self.permits.load(Ordering::Relaxed)
     }
 
-    /// Tasks alive: one per socket, one per shard, and the acceptor, the source and the sampler.
+    /// Tasks alive: one per socket, one per shard, and the acceptors, the source and the sampler.
     pub(crate) fn tasks(&self) -> u64 {
         let sockets: usize = self
             .seats
             .iter()
             .map(|seats| seats.load(Ordering::Relaxed))
             .sum();
-        u64::try_from(sockets + self.seats.len() + 3).unwrap_or(u64::MAX)
+        let acceptors = 1 + usize::from(self.admin_addr.is_some());
+        u64::try_from(sockets + self.seats.len() + acceptors + 2).unwrap_or(u64::MAX)
     }
 
     /// Waits until no WebSocket connection is left.
@@ -235,6 +260,7 @@ impl Drop for Seat {
 /// One of the sockets that are no WebSocket connection (yet).
 pub(crate) struct Handshake {
     shared: Arc<Shared>,
+    pub(crate) entrance: Entrance,
 }
 
 impl std::fmt::Debug for Handshake {
@@ -245,7 +271,7 @@ impl std::fmt::Debug for Handshake {
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        self.shared.handshakes.fetch_sub(1, Ordering::Relaxed);
+        self.shared.handshakes[self.entrance as usize].fetch_sub(1, Ordering::Relaxed);
     }
 }
 
