@@ -35,11 +35,11 @@ pub enum Asked {
     End,
     /// To write what the flight recorder holds.
     Record,
-    /// To read the certificate again.
+    /// To read again what comes from files.
     Reload,
 }
 
-/// SIGTERM and SIGINT, SIGUSR1, which asks for a recording, and SIGHUP, which asks for a reload.
+/// SIGTERM and SIGINT; SIGUSR1, which asks for a recording; and SIGHUP, which asks to read files again.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,

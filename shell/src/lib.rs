@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod overview;
 mod proxy;
 pub mod recorder;
+mod reload;
 pub mod server;
 pub mod settings;
 pub mod source;

@@ -104,7 +104,7 @@ async fn until_signalled(mut server: RunningServer, mut signals: Signals) -> u8 
             asked = signals.any() => match asked {
                 Asked::End => break,
                 Asked::Record => record(&server).await,
-                Asked::Reload => reload(&server),
+                Asked::Reload => server.reload().await,
             },
             () = server.failed() => {
                 server.stop().await;
@@ -124,15 +124,6 @@ async fn record(server: &RunningServer) {
     match server.record("SIGUSR1").await {
         Ok(written) => tracing::info!(path = %written.path.display(), "recording written"),
         Err(error) => tracing::error!(%error, "no recording"),
-    }
-}
-
-/// Reads again what may change while the server runs.
-fn reload(server: &RunningServer) {
-    match server.reload_certificate() {
-        Ok(true) => tracing::info!("certificate reloaded"),
-        Ok(false) => tracing::info!("SIGHUP: there is nothing to reload"),
-        Err(error) => tracing::error!(%error, "the certificate stays as it was"),
     }
 }
 

@@ -86,6 +86,7 @@ async fn snapshot(shared: &Shared) -> Snapshot {
         source_connected: source.connected,
         handshakes: shared.counters.handshakes(),
         http: shared.counters.http(),
+        reloads: shared.reloads.counts(),
         tasks: shared.tasks(),
         ..Snapshot::default()
     };

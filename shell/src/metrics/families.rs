@@ -133,10 +133,10 @@ fn traffic(out: &mut Families, s: &Snapshot) {
         s.http.published,
     );
     out.counters(
-        "ws_tls_reloads_total",
-        "How often the certificate was read again, by outcome.",
+        "ws_reloads_total",
+        "Parts of the configuration read again (SIGHUP), by outcome; what failed stays as it was.",
         "outcome",
-        ["failed", "ok"].into_iter().zip(s.http.reloads),
+        ["ok", "failed"].into_iter().zip(s.reloads),
     );
 }
 

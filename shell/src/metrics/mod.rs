@@ -92,8 +92,6 @@ pub struct HttpStats {
     pub responses: [u64; 5],
     /// Messages accepted by `POST /publish/{channel}`.
     pub published: u64,
-    /// How often the certificate was read again: what could not be used, and what could.
-    pub reloads: [u64; 2],
 }
 
 /// Everything that is exported, as of one scrape.
@@ -123,6 +121,8 @@ pub struct Snapshot {
     pub handshakes: Handshakes,
     /// The HTTP side.
     pub http: HttpStats,
+    /// Files that were read again while the server ran, and could not be.
+    pub reloads: [u64; 2],
 }
 
 /// Hands the latest snapshot to the registry when it gathers.

@@ -33,7 +33,6 @@ pub(crate) struct Counters {
     broken: [AtomicU64; BROKEN],
     responses: [AtomicU64; 5],
     published: AtomicU64,
-    reloads: [AtomicU64; 2],
 }
 
 impl Counters {
@@ -51,11 +50,6 @@ impl Counters {
     /// A message was accepted for publishing.
     pub(crate) fn published(&self) {
         self.published.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The certificate was read again, and could be used or not.
-    pub(crate) fn reloaded(&self, usable: bool) {
-        self.reloads[usize::from(usable)].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn handshakes(&self) -> Handshakes {
@@ -76,7 +70,6 @@ impl Counters {
         HttpStats {
             responses: std::array::from_fn(|class| self.responses[class].load(Ordering::Relaxed)),
             published: self.published.load(Ordering::Relaxed),
-            reloads: std::array::from_fn(|usable| self.reloads[usable].load(Ordering::Relaxed)),
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::metrics::Exporter;
 use crate::recorder::{RecordError, Shares, Written};
 use crate::settings::Settings;
 use crate::source::{self, Clock, Publisher, SharedStatus, Upstream};
-use crate::tls::{CertificateError, Certificates};
+use crate::tls::Certificates;
 pub use assemble::{echo, from_settings};
 use ports::Port;
 use shared::{Entrance, Made, Shared, Sink, Talk};
@@ -230,20 +230,6 @@ impl RunningServer {
         self.shared.certificates.is_some()
     }
 
-    /// Reads the certificate and its key again, for the handshakes from now on; connections stay.
-    /// `false`: there is no TLS.
-    ///
-    /// # Errors
-    /// The files cannot be used; the certificate stays as it was.
-    pub fn reload_certificate(&self) -> Result<bool, CertificateError> {
-        let Some(certificates) = &self.shared.certificates else {
-            return Ok(false);
-        };
-        let reloaded = certificates.reload();
-        self.shared.counters.reloaded(reloaded.is_ok());
-        reloaded.map(|()| true)
-    }
-
     /// WebSocket connections that are open.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -256,6 +242,16 @@ impl RunningServer {
     /// Nothing is recorded, or the file cannot be written.
     pub async fn record(&self, cause: &str) -> Result<Written, RecordError> {
         self.shared.record(cause).await
+    }
+
+    /// Reads again what comes from files: the certificate. What cannot be read stays as it was, and the log
+    /// says why. Connections stay.
+    pub async fn reload(&self) {
+        let shared = Arc::clone(&self.shared);
+        let read = tokio::task::spawn_blocking(move || shared.reloads.run()).await;
+        if let Err(error) = read {
+            tracing::error!(%error, "reading again failed");
+        }
     }
 
     /// Waits for the server to fail: it has no other way to end by itself.

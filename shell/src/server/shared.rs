@@ -18,6 +18,7 @@ use super::counters::{Broken, Counters};
 use super::ports::Ports;
 use crate::metrics::{Exporter, ShardSnapshot};
 use crate::recorder::{Recorder, Shares};
+use crate::reload::Reloads;
 use crate::settings::Settings;
 use crate::source::{Clock, EventSink, Publisher, SharedStatus};
 use crate::tls::Certificates;
@@ -56,6 +57,7 @@ pub(crate) struct Shared {
     pub(crate) gate: Mutex<Gate>,
     pub(crate) local_addr: SocketAddr,
     pub(crate) publisher: Publisher,
+    pub(crate) reloads: Reloads,
     pub(crate) source: SharedStatus,
     pub(crate) ports: Box<dyn Ports>,
     pub(crate) backlog: Backlog,
@@ -100,6 +102,10 @@ pub(crate) struct Made {
 
 impl Shared {
     pub(crate) fn new(made: Made) -> Self {
+        let mut reloads = Reloads::default();
+        if let Some(certificates) = &made.certificates {
+            reloads.add(Arc::clone(certificates) as _);
+        }
         let core_config = Config {
             started_unix_ms: made.started_unix_ms,
             ..made.settings.core_config()
@@ -116,6 +122,7 @@ impl Shared {
             gate: Mutex::new(made.gate),
             local_addr: made.local_addr,
             publisher: made.publisher,
+            reloads,
             source: made.source,
             ports: made.ports,
             backlog: Backlog::new(made.shards),

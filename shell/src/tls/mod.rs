@@ -19,6 +19,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert, ServerConfig};
 use tokio_rustls::rustls::sign::CertifiedKey;
 
+use crate::reload::Reload;
 pub(crate) use socket::TlsSocket;
 
 /// Why a certificate cannot be used.
@@ -74,22 +75,27 @@ impl Certificates {
         })
     }
 
-    /// Reads both files again, for the handshakes from now on.
-    ///
-    /// # Errors
-    /// As [`Self::load`]; the certificate stays as it was.
-    pub fn reload(&self) -> Result<(), CertificateError> {
-        let read = read(&self.certificate, &self.key)?;
-        *self
+    pub(crate) fn acceptor(&self) -> &TlsAcceptor {
+        &self.acceptor
+    }
+}
+
+/// For the handshakes from now on.
+impl Reload for Certificates {
+    fn what(&self) -> &'static str {
+        "certificate"
+    }
+
+    fn reload(&self) -> Result<String, String> {
+        let read = read(&self.certificate, &self.key).map_err(|error| error.to_string())?;
+        let chain = read.cert.len();
+        let mut current = self
             .current
             .0
             .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(read);
-        Ok(())
-    }
-
-    pub(crate) fn acceptor(&self) -> &TlsAcceptor {
-        &self.acceptor
+            .unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(read);
+        Ok(format!("a chain of {chain}"))
     }
 }
 

@@ -14,8 +14,8 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use crate::server::Server;
 use crate::tls_client::{Client, connect, issue, response};
 
-const RELOADED: &str = "ws_tls_reloads_total{outcome=\"ok\"}";
-const FAILED: &str = "ws_tls_reloads_total{outcome=\"failed\"}";
+const RELOADED: &str = "ws_reloads_total{outcome=\"ok\"}";
+const FAILED: &str = "ws_reloads_total{outcome=\"failed\"}";
 
 /// A server with the certificate of a folder.
 fn start(folder: &Path, more: &[&str]) -> Server {

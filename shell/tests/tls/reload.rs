@@ -5,10 +5,11 @@ use serde_json::json;
 use crate::client::{Secured, connect, issue};
 use crate::common;
 use odin_shell::server;
+use odin_shell::tls::Certificates;
 use tempfile::TempDir;
 
-const RELOADED: &str = "ws_tls_reloads_total{outcome=\"ok\"}";
-const FAILED: &str = "ws_tls_reloads_total{outcome=\"failed\"}";
+const RELOADED: &str = "ws_reloads_total{outcome=\"ok\"}";
+const FAILED: &str = "ws_reloads_total{outcome=\"failed\"}";
 
 #[tokio::test]
 async fn a_new_certificate_is_for_new_connections_and_the_others_stay() {
@@ -20,7 +21,7 @@ async fn a_new_certificate_is_for_new_connections_and_the_others_stay() {
         connect(secured.addr, &new, 0).await.is_err(),
         "not before it is told"
     );
-    assert!(secured.server.reload_certificate().expect("a reload"));
+    secured.server.reload().await;
     connect(secured.addr, &new, 0).await.expect("the new one");
     let old = connect(secured.addr, &secured.known, 0).await;
     let refused = old.expect_err("the old one is gone");
@@ -44,33 +45,27 @@ async fn a_certificate_that_cannot_be_used_leaves_the_one_there_is() {
     let good = std::fs::read_to_string(&certificate).expect("cert.pem");
     let other = TempDir::new().expect("a folder");
     issue(other.path());
-    let cut = &good[..good.len() / 2];
-    for (count, (name, content, said)) in [
-        ("empty", String::new(), "no certificate in it"),
-        ("cut", cut.to_owned(), "cert.pem: "),
-        (
-            "another's",
-            std::fs::read_to_string(other.path().join("cert.pem")).expect("cert.pem"),
-            "KeyMismatch",
-        ),
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    let others = std::fs::read_to_string(other.path().join("cert.pem")).expect("cert.pem");
+    let mut failed = 0;
+    let mut stays = async |said: &str| {
+        let refused = Certificates::load(&certificate, &key).expect_err(said);
+        assert!(refused.to_string().contains(said), "{said}: {refused}");
+        secured.server.reload().await;
+        failed += 1;
+        assert_eq!(secured.metric(FAILED).await, failed.to_string());
+        connect(secured.addr, &secured.known, 0).await.expect(said);
+    };
+    for (content, said) in [
+        ("", "cert.pem: no certificate in it"),
+        (&good[..good.len() / 2], "cert.pem: "),
+        (&others, "KeyMismatch"),
+    ] {
         std::fs::write(&certificate, content).expect("cert.pem");
-        let refused = secured.server.reload_certificate().expect_err(name);
-        assert!(refused.to_string().contains(said), "{name}: {refused}");
-        assert_eq!(secured.metric(FAILED).await, (count + 1).to_string());
-        connect(secured.addr, &secured.known, 0).await.expect(name);
+        stays(said).await;
     }
-    std::fs::write(&certificate, good).expect("cert.pem");
+    std::fs::write(&certificate, &good).expect("cert.pem");
     std::fs::remove_file(&key).expect("key.pem");
-    let refused = secured.server.reload_certificate().expect_err("no key");
-    assert!(refused.to_string().contains("cannot read"), "{refused}");
-    assert!(refused.to_string().contains("key.pem"), "{refused}");
-    connect(secured.addr, &secured.known, 0)
-        .await
-        .expect("as it was");
+    stays("cannot read").await;
     assert_eq!(secured.metric(RELOADED).await, "0");
 }
 
