@@ -55,20 +55,8 @@ async fn assemble(talk: Talk, settings: Settings, fd_limit: u64) -> io::Result<R
         cpu_limit: settings.cpu_limit,
     };
     let sampler = cgroup::Sampler::new(load, clock.now());
-    let certificates = match (&settings.tls_cert, &settings.tls_key) {
-        (Some(certificate), Some(key)) => Some(Arc::new(Certificates::load(certificate, key)?)),
-        _ => None,
-    };
     let listener = Door(listener::bind(settings.listen).await?);
-    let admin = match settings.admin_listen {
-        Some(addr) => Some(Door(bind_admin(addr).await?)),
-        None => None,
-    };
-    let extras = Extras {
-        talk,
-        certificates,
-        admin,
-    };
+    let extras = extras(talk, &settings).await?;
     tokio::time::sleep(FIRST_SAMPLE).await;
     let machine = Machine {
         extras,
@@ -111,6 +99,22 @@ async fn assemble(talk: Talk, settings: Settings, fd_limit: u64) -> io::Result<R
             machine.start(settings, seed, (origin, &strip, upstream, publisher))
         }
     }
+}
+
+async fn extras(talk: Talk, settings: &Settings) -> io::Result<Extras<Door>> {
+    let certificates = match (&settings.tls_cert, &settings.tls_key) {
+        (Some(certificate), Some(key)) => Some(Arc::new(Certificates::load(certificate, key)?)),
+        _ => None,
+    };
+    let admin = match settings.admin_listen {
+        Some(addr) => Some(Door(bind_admin(addr).await?)),
+        None => None,
+    };
+    Ok(Extras {
+        talk,
+        certificates,
+        admin,
+    })
 }
 
 async fn bind_admin(addr: SocketAddr) -> io::Result<TcpListener> {

@@ -5,6 +5,7 @@
 
 mod accept;
 mod assemble;
+mod backlog;
 pub(crate) mod counters;
 pub(crate) mod ports;
 pub(crate) mod shared;
@@ -30,8 +31,9 @@ use crate::settings::Settings;
 use crate::source::{self, Clock, Publisher, SharedStatus, Upstream};
 use crate::tls::Certificates;
 pub use assemble::{echo, from_settings};
+use backlog::Sink;
 use ports::Port;
-use shared::{Entrance, Made, Shared, Sink, Talk};
+use shared::{Entrance, Made, Shared, Talk};
 
 /// How often the machine's load is measured.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);

@@ -105,11 +105,23 @@ impl Secured {
     }
 }
 
-/// Shakes hands with a server that is known by one certificate.
+/// Connects and shakes hands with a server that is known by one certificate.
 pub(crate) async fn connect(
     addr: SocketAddr,
     known: &CertificateDer<'static>,
     receive_buffer: u32,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let socket = TcpSocket::new_v4()?;
+    if receive_buffer > 0 {
+        socket.set_recv_buffer_size(receive_buffer)?;
+    }
+    shake(socket.connect(addr).await?, known).await
+}
+
+/// Shakes hands on a connection that there is.
+pub(crate) async fn shake(
+    tcp: TcpStream,
+    known: &CertificateDer<'static>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(known.clone()).expect("a certificate");
@@ -118,11 +130,6 @@ pub(crate) async fn connect(
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let socket = TcpSocket::new_v4()?;
-    if receive_buffer > 0 {
-        socket.set_recv_buffer_size(receive_buffer)?;
-    }
-    let tcp = socket.connect(addr).await?;
     let name = ServerName::try_from("localhost").expect("a name");
     TlsConnector::from(Arc::new(config))
         .connect(name, tcp)

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::client::{Client, Secured, response};
+use crate::client::{Client, Secured, connect, response, shake};
 use crate::common::{self, PATIENCE, ended};
 
 const TLS: &str = "ws_handshakes_failed_total{reason=\"tls\"}";
@@ -110,7 +110,7 @@ async fn handshakes_in_flight_include_those_of_tls_and_leave_the_admin_listener_
     // The places are given back, if not at once.
     let connected = async {
         loop {
-            let tls = crate::client::connect(secured.addr, &secured.known, 0).await;
+            let tls = connect(secured.addr, &secured.known, 0).await;
             if let Ok(tls) = tls {
                 return Client::on(tls).await;
             }
@@ -138,4 +138,35 @@ async fn pages_of_this_host_are_those_that_came_by_tls() {
         let answer = response(&mut tls).await;
         assert_eq!(answer.split(' ').nth(1), Some(status), "{origin}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn the_header_of_a_proxy_comes_before_tls() {
+    let flags = [
+        "--trusted-proxies=127.0.0.1",
+        "--proxy-protocol",
+        "--ip-max-connections=1",
+    ];
+    let secured = Secured::start(&flags).await;
+    let mut held = Vec::new();
+    for (last, status) in [(7, "101"), (7, "429"), (8, "101")] {
+        let mut tcp = TcpStream::connect(secured.addr).await.expect("connect");
+        let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0C";
+        let addresses = [203, 0, 113, last, 127, 0, 0, 1, 0, 1, 0, 2];
+        let bytes = [&header[..], &addresses].concat();
+        tcp.write_all(&bytes).await.expect("send");
+        let mut tls = shake(tcp, &secured.known).await.expect("a handshake");
+        let mut lines = common::upgrade_lines(secured.addr);
+        "Host: localhost".clone_into(&mut lines[1]);
+        let request = common::request(&lines);
+        tls.write_all(request.as_bytes()).await.expect("send");
+        let answer = response(&mut tls).await;
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{last}: {answer}");
+        held.push(tls);
+    }
+    // A proxy that sends TLS at once is told nothing.
+    let direct = connect(secured.addr, &secured.known, 0).await;
+    direct.expect_err("no header");
+    let proxy = "ws_handshakes_failed_total{reason=\"proxy\"}";
+    secured.metric_becomes(proxy, "1").await;
 }
