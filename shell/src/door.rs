@@ -28,36 +28,36 @@ impl Listener for Door {
 
     async fn accept(&mut self) -> io::Result<(Socket, SocketAddr)> {
         let (tcp, peer) = self.0.accept().await?;
-        Ok((Socket::plain(tcp), peer))
+        Ok((Socket::Plain(tcp), peer))
     }
 }
 
-/// A TCP socket, with TLS or without.
+/// A TCP socket. A server has very many of them, most of them plain, so what others have beside the socket
+/// is apart.
 #[derive(Debug)]
-pub(crate) struct Socket {
-    layers: Layers,
-    /// For whom a proxy speaks. Boxed, as few have one and a server has very many sockets.
-    client: Option<Box<SocketAddr>>,
-}
-
-#[derive(Debug)]
-enum Layers {
+pub(crate) enum Socket {
     Plain(TcpStream),
-    Tls(Box<TlsSocket>),
+    /// Of a proxy that speaks for a client.
+    Proxied(Box<(TcpStream, SocketAddr)>),
+    /// With TLS, maybe of such a proxy as well.
+    Tls(Box<(TlsSocket, Option<SocketAddr>)>),
 }
 
 impl Socket {
-    fn plain(tcp: TcpStream) -> Self {
-        Self {
-            layers: Layers::Plain(tcp),
-            client: None,
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Proxied(proxied) => &proxied.0,
+            Self::Tls(tls) => tls.0.tcp(),
         }
     }
 
-    fn tcp(&self) -> &TcpStream {
-        match &self.layers {
-            Layers::Plain(tcp) => tcp,
-            Layers::Tls(tls) => tls.tcp(),
+    /// For whom the other side speaks.
+    fn client(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Proxied(proxied) => Some(proxied.1),
+            Self::Tls(tls) => tls.1,
         }
     }
 }
@@ -65,13 +65,17 @@ impl Socket {
 /// The layer that reads and writes.
 macro_rules! layer {
     ($self:ident, $stream:ident => $call:expr) => {
-        match &mut $self.get_mut().layers {
-            Layers::Plain(tcp) => {
+        match $self.get_mut() {
+            Socket::Plain(tcp) => {
                 let $stream = Pin::new(tcp);
                 $call
             }
-            Layers::Tls(tls) => {
-                let $stream = Pin::new(tls.as_mut());
+            Socket::Proxied(proxied) => {
+                let $stream = Pin::new(&mut proxied.0);
+                $call
+            }
+            Socket::Tls(tls) => {
+                let $stream = Pin::new(&mut tls.0);
                 $call
             }
         }
@@ -122,21 +126,18 @@ impl Stream for Socket {
     type Detached = std::net::TcpStream;
 
     fn detach(self) -> io::Result<Self::Detached> {
-        match self.layers {
-            Layers::Plain(tcp) => tcp.into_std(),
-            Layers::Tls(_) => Err(io::Error::other("TLS stays where it began")),
+        match self {
+            Self::Plain(tcp) => tcp.into_std(),
+            Self::Proxied(_) | Self::Tls(_) => Err(io::Error::other("it is established")),
         }
     }
 
     fn attach(detached: Self::Detached) -> io::Result<Self> {
-        TcpStream::from_std(detached).map(Self::plain)
+        TcpStream::from_std(detached).map(Self::Plain)
     }
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {
-        match &self.client {
-            Some(client) => Ok(**client),
-            None => self.tcp().peer_addr(),
-        }
+        self.client().map_or_else(|| self.tcp().peer_addr(), Ok)
     }
 
     fn tune(&self, tuning: &Tuning) -> io::Result<()> {
@@ -144,9 +145,10 @@ impl Stream for Socket {
     }
 
     fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match &mut self.layers {
-            Layers::Plain(tcp) => tcp.try_write_vectored(slices),
-            Layers::Tls(tls) => tls.try_write_vectored(slices),
+        match self {
+            Self::Plain(tcp) => tcp.try_write_vectored(slices),
+            Self::Proxied(proxied) => proxied.0.try_write_vectored(slices),
+            Self::Tls(tls) => tls.0.try_write_vectored(slices),
         }
     }
 
@@ -158,29 +160,53 @@ impl Stream for Socket {
     async fn establish(mut self, prelude: Prelude<'_>) -> Result<Self, Unestablished<Self>> {
         if prelude.is_proxied {
             match proxy::read(&mut self).await {
-                Ok(Some(client)) => self.speaks_for(client),
+                Ok(Some(client)) => self = self.speaks_for(client),
                 Ok(None) => {}
                 Err(error) => return Err(Unestablished::new(Layer::Proxy, error, self)),
             }
         }
-        let (client, layers) = (self.client, self.layers);
-        let (tcp, certificates) = match (layers, prelude.tls) {
-            (Layers::Plain(tcp), Some(certificates)) => (tcp, certificates),
-            (layers, _) => return Ok(Self { layers, client }),
+        let Some(certificates) = prelude.tls else {
+            return Ok(self);
+        };
+        let client = self.client();
+        let tcp = match self {
+            Self::Plain(tcp) => tcp,
+            Self::Proxied(proxied) => proxied.0,
+            Self::Tls(_) => return Ok(self),
         };
         match certificates.acceptor().accept(tcp).into_fallible().await {
-            Ok(stream) => Ok(Self {
-                layers: Layers::Tls(Box::new(TlsSocket::new(stream))),
-                client,
-            }),
+            Ok(stream) => Ok(Self::Tls(Box::new((TlsSocket::new(stream), client)))),
             Err((error, tcp)) => {
-                let stream = Self::plain(tcp);
+                let stream = Self::Plain(tcp);
                 Err(Unestablished::new(Layer::Tls, error, stream))
             }
         }
     }
 
-    fn speaks_for(&mut self, client: SocketAddr) {
-        self.client = Some(Box::new(client));
+    fn speaks_for(self, client: SocketAddr) -> Self {
+        match self {
+            Self::Plain(tcp) => Self::Proxied(Box::new((tcp, client))),
+            Self::Proxied(mut proxied) => {
+                proxied.1 = client;
+                Self::Proxied(proxied)
+            }
+            Self::Tls(mut tls) => {
+                tls.1 = Some(client);
+                Self::Tls(tls)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::Socket;
+
+    /// Most sockets are plain, and the shard's loop goes through all of them.
+    #[test]
+    fn a_socket_takes_no_more_than_tcp() {
+        assert_eq!(size_of::<Socket>(), size_of::<TcpStream>());
     }
 }

@@ -118,8 +118,10 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sized + 'static {
 
     /// The other side is a proxy and speaks for this client, whose address [`Self::peer_addr`] gives
     /// from now on, where the stream keeps it.
-    fn speaks_for(&mut self, client: SocketAddr) {
+    #[must_use]
+    fn speaks_for(self, client: SocketAddr) -> Self {
         let _ = client;
+        self
     }
 }
 

@@ -91,7 +91,7 @@ pub(crate) fn serve<S: Stream>(local: Rc<Local<S>>, handoff: Handoff<S::Detached
         };
         if let Some(client) = exchange.client.get() {
             // Whom a header speaks for has no port that is known.
-            stream.speaks_for(SocketAddr::new(client, 0));
+            stream = stream.speaks_for(SocketAddr::new(client, 0));
         }
         match exchange.permit.take() {
             Some(permit) => {
