@@ -3,6 +3,7 @@
 
 pub mod cgroup;
 mod connection;
+mod door;
 pub mod drain;
 mod driver;
 pub mod health;
@@ -12,8 +13,11 @@ pub mod listener;
 pub mod logging;
 pub mod metrics;
 pub mod overview;
+mod proxy;
 pub mod recorder;
+mod reload;
 pub mod server;
 pub mod settings;
 pub mod source;
+pub mod tls;
 pub mod top;

@@ -17,11 +17,52 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 
+use crate::tls::Certificates;
+
 /// How sockets are set up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tuning {
     /// Bytes of the kernel's send buffer (`SO_SNDBUF`); 0: as the kernel has it.
     pub send_buffer: usize,
+}
+
+/// What comes before HTTP on a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Prelude<'a> {
+    /// The other side is a proxy, which first says whom it speaks for (PROXY protocol, version 2).
+    pub is_proxied: bool,
+    /// What to shake hands for TLS with; `None`: there is none.
+    pub tls: Option<&'a Certificates>,
+}
+
+/// The parts of a [`Prelude`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Layer {
+    /// The header of a proxy.
+    Proxy,
+    /// The handshake of TLS.
+    Tls,
+}
+
+/// A stream on which what comes before HTTP failed, to be closed in good order.
+#[derive(Debug)]
+pub struct Unestablished<S> {
+    /// What failed.
+    pub layer: Layer,
+    /// How: `InvalidData` is the other side's fault, anything else is the end of the stream.
+    pub error: io::Error,
+    /// The stream, without TLS.
+    pub stream: S,
+}
+
+impl<S> Unestablished<S> {
+    pub(crate) fn new(layer: Layer, error: io::Error, stream: S) -> Self {
+        Self {
+            layer,
+            error,
+            stream,
+        }
+    }
 }
 
 /// A byte stream with a client.
@@ -52,6 +93,26 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sized + 'static {
     /// # Errors
     /// When the stream has failed.
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Does what comes before HTTP. A stream that has no such thing, as in a simulation, is done.
+    ///
+    /// # Errors
+    /// What the other side sent is not what was to come, or the stream ended.
+    fn establish(
+        self,
+        prelude: Prelude<'_>,
+    ) -> impl Future<Output = Result<Self, Unestablished<Self>>> {
+        let _ = prelude;
+        async { Ok(self) }
+    }
+
+    /// The other side is a proxy and speaks for this client, whose address [`Self::peer_addr`] gives
+    /// from now on, where the stream keeps it.
+    #[must_use]
+    fn speaks_for(self, client: SocketAddr) -> Self {
+        let _ = client;
+        self
+    }
 }
 
 /// What accepts streams.

@@ -52,9 +52,7 @@ fn serve(args: Vec<OsString>) -> ExitCode {
 /// a health check, and keep 2 for themselves, so wrong settings are 1 here.
 fn check_health(args: Vec<OsString>) -> ExitCode {
     let checked = match Settings::load(args.into_iter(), std::env::vars_os()) {
-        Ok(Loaded::Run(settings)) => {
-            healthcheck::check(settings.listen).map_err(|error| error.to_string())
-        }
+        Ok(Loaded::Run(settings)) => healthcheck::check(&settings),
         Ok(Loaded::Print(text)) => {
             say(&text);
             Ok(())
@@ -87,8 +85,11 @@ fn run(settings: Settings) -> Result<u8, Box<dyn std::error::Error>> {
             .await
             .map_err(|error| format!("cannot serve on {listen}: {error}"))?;
         let addr = server.local_addr();
+        let secure = if server.has_tls() { "s" } else { "" };
+        let admin = server.admin_addr();
+        let admin = admin.map_or_else(String::new, |admin| format!("; admin: http://{admin}"));
         say(&format!(
-            "odin-ws {} listening on ws://{addr}/ws (health: http://{addr}/health)\n",
+            "odin-ws {} listening on ws{secure}://{addr}/ws (health: http{secure}://{addr}/health{admin})\n",
             env!("CARGO_PKG_VERSION"),
         ));
         Ok::<_, Box<dyn std::error::Error>>(until_signalled(server, signals).await)
@@ -106,6 +107,7 @@ async fn until_signalled(mut server: RunningServer, mut signals: Signals) -> u8 
             asked = signals.any() => match asked {
                 Asked::End => break,
                 Asked::Record => record(&server).await,
+                Asked::Reload => server.reload().await,
             },
             () = server.failed() => {
                 server.stop().await;

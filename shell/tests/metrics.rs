@@ -53,6 +53,7 @@ const NAMES: &[(&str, &str)] = &[
     ("ws_errors_total", "counter"),
     ("ws_http_responses_total", "counter"),
     ("ws_http_published_total", "counter"),
+    ("ws_reloads_total", "counter"),
     ("ws_last_values_dropped_total", "counter"),
     ("ws_nats_messages_lost_total", "counter"),
     ("ws_nats_consumers_opened_total", "counter"),
@@ -148,6 +149,7 @@ fn every_labelled_series_exists_from_the_start() {
     each("ws_resumes_total", "outcome", &["recovered"]);
     each("ws_errors_total", "code", &codes);
     each("ws_handshakes_failed_total", "reason", &broken);
+    each("ws_reloads_total", "outcome", &["ok", "failed"]);
     each(
         "ws_http_responses_total",
         "class",

@@ -163,7 +163,7 @@ async fn what_cannot_be_shown_is_an_error() {
     drop(closed);
     for (args, code, problem) in [
         (vec![addr.to_string()], 1, "refused"),
-        (vec!["https://odin".to_owned()], 2, "plain http only"),
+        (vec!["ftp://odin".to_owned()], 2, "http and https only"),
         (vec!["--nonsense".to_owned()], 2, "--nonsense is unknown"),
     ] {
         let output = top(args).await;

@@ -21,6 +21,10 @@ const FRAMES_BUSY: usize = FRAMES_MAX / 2;
 /// The same in bytes. One more answer is bounded by the size of its request.
 const BYTES_BUSY: usize = 32 * 1024;
 
+/// Pongs that may wait. Pings that come together are each answered, as tests of conformance ask, although
+/// RFC 6455 5.5.3 would have one pong answer all of them; a flood is answered by as few.
+const PONGS_MAX: usize = 10;
+
 #[derive(Debug, Default)]
 pub(crate) struct Lane {
     frames: Deque<(Bytes, Purpose), FRAMES_MAX>,
@@ -41,11 +45,23 @@ impl Lane {
         self.frames.len() >= FRAMES_BUSY || self.bytes >= BYTES_BUSY
     }
 
+    /// How many frames of a kind may wait, so that one more replaces the newest of them.
+    fn waiting_max(&self, purpose: Purpose) -> Option<usize> {
+        match purpose {
+            Purpose::Pong if self.frames.len() < FRAMES_BUSY => Some(PONGS_MAX),
+            Purpose::Ping | Purpose::Pong => Some(1),
+            Purpose::Message | Purpose::Close => None,
+        }
+    }
+
     /// Appends a frame. The places above [`FRAMES_BUSY`] are the server's own and those of the
-    /// request under way; a ping or pong that already waits is replaced, not repeated.
+    /// request under way; a ping that already waits is replaced, not repeated, and so is the newest
+    /// pong where enough of them wait.
     pub(crate) fn push(&mut self, frame: Bytes, purpose: Purpose) {
-        if matches!(purpose, Purpose::Ping | Purpose::Pong)
-            && let Some(waiting) = self.frames.iter_mut().find(|(_, other)| *other == purpose)
+        let is_same = |(_, other): &&(Bytes, Purpose)| *other == purpose;
+        if let Some(max) = self.waiting_max(purpose)
+            && self.frames.iter().filter(is_same).count() >= max
+            && let Some(waiting) = self.frames.iter_mut().rfind(|(_, p)| *p == purpose)
         {
             self.bytes = self.bytes - waiting.0.len() + frame.len();
             waiting.0 = frame;

@@ -9,10 +9,12 @@
 //! - `feed_events`: what the Feed says;
 //! - `cold`, `archive`: what the log does not hold any more, from the upstream's history;
 //! - `transmit`, `gather`, `settle`: what is written next, and what follows from what was;
-//! - `window`: whether what is ready is held back for a while.
+//! - `window`: whether what is ready is held back for a while;
+//! - `bare`: connections that only the tests of WebSocket conformance have.
 
 mod api;
 mod archive;
+mod bare;
 mod catalog;
 mod cold;
 mod feed_events;

@@ -22,6 +22,8 @@ const FIN: u8 = 0x80;
 pub enum Opcode {
     /// A text message.
     Text = 0x1,
+    /// A binary message; the protocol of this server has none.
+    Binary = 0x2,
     /// The closing handshake.
     Close = 0x8,
     /// A ping.

@@ -18,13 +18,14 @@ use odin_core::id::ConnId;
 use odin_core::reason::CloseReason;
 use odin_core::shard::{Input, Message};
 use odin_core::time::Instant;
+use odin_core::wire::frame::Opcode;
 use tokio::io::ReadBuf;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};
 
 use crate::driver::{Local, State};
 use crate::listener::Stream;
-use crate::server::shared::{Permit, Seat};
+use crate::server::shared::{Permit, Seat, Talk};
 pub(crate) use parser::Parser;
 use parser::Wire;
 
@@ -44,7 +45,7 @@ pub(crate) fn start<S: Stream>(
     places: Places,
 ) {
     let now = local.shared.clock.now();
-    let id = local.state().open(now, socket, response);
+    let id = local.state().open(now, local.shared.talk, socket, response);
     let task = Connection {
         local: Rc::clone(local),
         id,
@@ -213,6 +214,14 @@ impl<S: Stream> Connection<S> {
 
     fn message(&mut self, now: Instant, state: &mut State<S>, frame: &Frame) {
         let message = match frame {
+            Frame::Text(text) if self.local.shared.talk == Talk::Echo => {
+                return state
+                    .shard
+                    .send(now, self.id, Opcode::Text, text.as_bytes());
+            }
+            Frame::Binary(bytes) if self.local.shared.talk == Talk::Echo => {
+                return state.shard.send(now, self.id, Opcode::Binary, bytes);
+            }
             Frame::Text(text) => Message::Text(text),
             Frame::Binary(bytes) => Message::Binary(bytes.len()),
             Frame::Ping(data) => Message::Ping(data),

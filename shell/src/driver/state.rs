@@ -14,7 +14,7 @@ use crate::connection::Parser;
 use crate::listener::Stream;
 use crate::metrics::{Client, ShardSnapshot};
 use crate::overview::WORST_MAX;
-use crate::server::shared::Shared;
+use crate::server::shared::{Shared, Talk};
 
 /// Connections that are written to before the loop lets the tasks of its thread run.
 const FLUSH_SLICE: usize = 64;
@@ -74,8 +74,17 @@ impl<S: Stream> State<S> {
     }
 
     /// Takes in a socket whose upgrade is done but for its response.
-    pub(crate) fn open(&mut self, now: Instant, socket: S, response: Vec<u8>) -> ConnId {
-        let id = self.shard.open(now);
+    pub(crate) fn open(
+        &mut self,
+        now: Instant,
+        talk: Talk,
+        socket: S,
+        response: Vec<u8>,
+    ) -> ConnId {
+        let id = match talk {
+            Talk::Protocol => self.shard.open(now),
+            Talk::Echo => self.shard.open_bare(now),
+        };
         self.responses.push((id, response));
         if self.entries.len() <= id.index() {
             self.entries.resize_with(id.index() + 1, || None);

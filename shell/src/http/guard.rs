@@ -10,8 +10,9 @@ use hyper::http::request::Parts;
 use hyper::{StatusCode, Version};
 
 use super::reply::{self, Reply};
-use crate::server::shared::Shared;
-use crate::settings::Secret;
+use crate::proxy;
+use crate::server::shared::{Entrance, Shared};
+use crate::settings::{Secret, Settings};
 
 /// The host that the request is for, as `name` or `name:port`; `None` with HTTP/1.0, which need not
 /// say (RFC 9112 3.2: the authority of an absolute target goes before the Host header).
@@ -37,9 +38,13 @@ fn bad_host(message: &str) -> Box<Reply> {
 
 /// On a loopback listener the Host must be loopback or allowed: a web page whose name was made to
 /// point here (DNS rebinding) is not.
-pub(super) fn check_host(shared: &Shared, host: Option<&str>) -> Result<(), Box<Reply>> {
+pub(super) fn check_host(
+    shared: &Shared,
+    entrance: Entrance,
+    host: Option<&str>,
+) -> Result<(), Box<Reply>> {
     let Some(host) = host else { return Ok(()) };
-    if !shared.is_loopback() || is_loopback_name(name_of(host)) {
+    if !shared.is_loopback(entrance) || is_loopback_name(name_of(host)) {
         return Ok(());
     }
     let allowed = &shared.settings.allowed_hosts;
@@ -71,9 +76,12 @@ pub(super) fn check_origin(
         let Ok(origin) = origin.to_str() else {
             return false;
         };
-        let site = origin
+        // Behind a proxy TLS may have ended there; a page that was not fetched by TLS is not from a
+        // server that speaks nothing else.
+        let plain = origin
             .strip_prefix("http://")
-            .or_else(|| origin.strip_prefix("https://"));
+            .filter(|_| shared.certificates.is_none());
+        let site = plain.or_else(|| origin.strip_prefix("https://"));
         let own = site
             .zip(host)
             .is_some_and(|(site, host)| site.eq_ignore_ascii_case(host));
@@ -94,10 +102,33 @@ pub(super) fn check_origin(
     )))
 }
 
+/// Whom the request is from: the peer, or whom it speaks for if it is a trusted proxy that says so.
+pub(super) fn client(
+    settings: &Settings,
+    headers: &HeaderMap,
+    peer: IpAddr,
+) -> Result<IpAddr, Box<Reply>> {
+    if !settings.is_proxy(peer) {
+        return Ok(peer);
+    }
+    let values = headers.get_all("x-forwarded-for").iter();
+    let values = values.map(HeaderValue::as_bytes);
+    match proxy::forwarded(values, |address| settings.is_proxy(address)) {
+        Ok(client) => Ok(client.unwrap_or(peer)),
+        Err(proxy::NoAddress) => {
+            let message =
+                "X-Forwarded-For of a trusted proxy has something in it that is no address.";
+            let status = StatusCode::BAD_REQUEST;
+            Err(Box::new(reply::error(status, "bad_forwarded", message)))
+        }
+    }
+}
+
 /// Who shows the token may; without a token in the request, a program on this machine may, where the
 /// listener is on loopback and nothing suggests a proxy or a web page in between.
 pub(super) fn check_bearer(
     shared: &Shared,
+    entrance: Entrance,
     headers: &HeaderMap,
     peer: SocketAddr,
     token: Option<&Secret>,
@@ -115,7 +146,7 @@ pub(super) fn check_bearer(
     let proxied = headers.keys().any(|name| {
         name == FORWARDED || name == ORIGIN || name.as_str().starts_with("x-forwarded-")
     });
-    if shared.is_loopback() && peer.ip().to_canonical().is_loopback() && !proxied {
+    if shared.is_loopback(entrance) && peer.ip().to_canonical().is_loopback() && !proxied {
         return Ok(());
     }
     if token.is_some() {

@@ -9,6 +9,7 @@ mod cork;
 mod debug;
 mod guard;
 mod page;
+mod prelude;
 mod publish;
 mod reply;
 mod status;
@@ -17,7 +18,7 @@ mod upgrade;
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ use crate::connection;
 use crate::driver::{Handoff, Local};
 use crate::listener::Stream;
 use crate::server::counters::Broken;
-use crate::server::shared::{Handshake, Permit, Shared};
+use crate::server::shared::{Entrance, Handshake, Permit, Shared, Talk};
 use cork::Corked;
 use reply::Reply;
 use upgrade::Upgrade;
@@ -79,10 +80,18 @@ pub(crate) fn serve<S: Stream>(local: Rc<Local<S>>, handoff: Handoff<S::Detached
         let Ok(stream) = S::attach(socket) else {
             return shared.counters.broke(Broken::Transport);
         };
-        let exchange = Rc::new(Exchange::new(shared, peer));
-        let Some((stream, early)) = exchange.run(stream).await else {
+        let entrance = handshake.entrance;
+        let Some(begun) = prelude::run(&shared, entrance, stream, peer).await else {
             return;
         };
+        let exchange = Rc::new(Exchange::new(shared, entrance, begun.peer));
+        let Some((mut stream, early)) = exchange.run(begun.stream, begun.time_left).await else {
+            return;
+        };
+        if let Some(client) = exchange.client.get() {
+            // Whom a header speaks for has no port that is known.
+            stream = stream.speaks_for(SocketAddr::new(client, 0));
+        }
         match exchange.permit.take() {
             Some(permit) => {
                 drop::<Handshake>(handshake);
@@ -107,7 +116,10 @@ async fn linger<S: Stream>(mut stream: S) {
 /// The requests and responses of one socket.
 struct Exchange {
     shared: Arc<Shared>,
+    entrance: Entrance,
     peer: SocketAddr,
+    /// For whom a proxy asked to upgrade.
+    client: Cell<Option<IpAddr>>,
     /// Set with the response that upgrades.
     permit: RefCell<Option<Permit>>,
     /// That response, which the connection's first write takes along.
@@ -119,10 +131,12 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn new(shared: Arc<Shared>, peer: SocketAddr) -> Self {
+    fn new(shared: Arc<Shared>, entrance: Entrance, peer: SocketAddr) -> Self {
         Self {
             shared,
+            entrance,
             peer,
+            client: Cell::new(None),
             permit: RefCell::new(None),
             kept: RefCell::new(Vec::new()),
             heard: Cell::new(false),
@@ -131,9 +145,13 @@ impl Exchange {
         }
     }
 
-    /// Serves requests until the socket is upgraded or done with, and gives it back with the bytes
+    /// Serves requests, the head of each within `timeout`, until the socket is upgraded or done with, and gives it back with the bytes
     /// that were read from it and not used. `None`: nothing good can come of it.
-    async fn run<S: Stream>(self: &Rc<Self>, stream: S) -> Option<(S, bytes::Bytes)> {
+    async fn run<S: Stream>(
+        self: &Rc<Self>,
+        stream: S,
+        timeout: Option<Duration>,
+    ) -> Option<(S, bytes::Bytes)> {
         let settings = &self.shared.settings;
         let service = service_fn(|request| {
             let exchange = Rc::clone(self);
@@ -141,12 +159,11 @@ impl Exchange {
             Box::pin(async move { Ok::<_, Infallible>(exchange.answer(request).await) })
                 as Pin<Box<dyn Future<Output = _>>>
         });
-        let timeout = settings.handshake_timeout;
         let mut http = http1::Builder::new()
             .timer(TokioTimer::new())
             // Who has sent all that it will send still wants its answer.
             .half_close(true)
-            .header_read_timeout((!timeout.is_zero()).then_some(timeout))
+            .header_read_timeout(timeout)
             .max_header_size(settings.handshake_max_bytes)
             .max_buf_size(settings.handshake_max_bytes.max(BUFFER_BYTES_MIN))
             .serve_connection(TokioIo::new(Corked::new(stream, Rc::clone(self))), service);
@@ -194,27 +211,33 @@ impl Exchange {
         let shared = &self.shared;
         let path = head.uri.path();
         let host = guard::host(head).and_then(|host| {
-            guard::check_host(shared, host.as_deref())?;
+            guard::check_host(shared, self.entrance, host.as_deref())?;
             Ok(host)
         });
-        if path == "/ws" {
+        let is_admin = self.entrance == Entrance::Admin;
+        if !is_admin && (path == "/ws" || shared.talk == Talk::Echo) {
             return self.upgrade(head, host);
         }
         host?;
-        if let Some(channel) = path.strip_prefix("/publish/") {
+        let is_admins = path == "/metrics" || path == "/debug" || path.starts_with("/debug/");
+        if is_admins && !is_admin && shared.admin_addr.is_some() {
+            return Err(not_found());
+        }
+        if let Some(channel) = path.strip_prefix("/publish/")
+            && !is_admin
+        {
             return publish::answer(shared, self.peer, head, channel, body).await;
         }
         if path == "/debug" || path.starts_with("/debug/") {
             // Strangers are not told what is here and what is not.
             let token = shared.settings.admin_token.as_ref();
-            guard::check_bearer(shared, &head.headers, self.peer, token)?;
+            guard::check_bearer(shared, self.entrance, &head.headers, self.peer, token)?;
             if path == "/debug/record" {
                 return debug::record(shared, head).await;
             }
         }
-        if !ENDPOINTS.contains(&path) && !page::has(path) {
-            let message = "There is nothing at this path.";
-            return Err(reply::error(StatusCode::NOT_FOUND, "not_found", message).into());
+        if !ENDPOINTS.contains(&path) && (is_admin || !page::has(path)) {
+            return Err(not_found());
         }
         if !matches!(head.method, Method::GET | Method::HEAD) {
             return Err(Box::new(reply::method_not_allowed("GET, HEAD")));
@@ -252,13 +275,23 @@ impl Exchange {
                 Broken::Invalid
             });
         })?;
+        let settings = &self.shared.settings;
+        let client = guard::client(settings, &head.headers, self.peer.ip())
+            .inspect_err(|_| counters.broke(Broken::Proxy))?;
+        self.client
+            .set(Some(client).filter(|client| *client != self.peer.ip()));
         let permit = self
             .shared
-            .admit(self.peer.ip())
+            .admit(client)
             .map_err(|r| Box::new(reply::refused(&r)))?;
         *self.permit.borrow_mut() = Some(permit);
         Ok(upgrade.accept())
     }
+}
+
+fn not_found() -> Box<Reply> {
+    let message = "There is nothing at this path.";
+    reply::error(StatusCode::NOT_FOUND, "not_found", message).into()
 }
 
 /// What broke a handshake that HTTP did not get through.

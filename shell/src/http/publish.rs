@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::guard;
 use super::reply::{self, Reply};
-use crate::server::shared::Shared;
+use crate::server::shared::{Entrance, Shared};
 use crate::source::PublishError;
 
 /// When to try again after the source was away.
@@ -34,6 +34,7 @@ pub(super) async fn answer(
     }
     guard::check_bearer(
         shared,
+        Entrance::Main,
         &request.headers,
         peer,
         shared.settings.publish_token.as_ref(),

@@ -87,6 +87,7 @@ async fn snapshot(shared: &Shared) -> Snapshot {
         requests: shared.history.requests(),
         handshakes: shared.counters.handshakes(),
         http: shared.counters.http(),
+        reloads: shared.reloads.counts(),
         tasks: shared.tasks(),
         ..Snapshot::default()
     };

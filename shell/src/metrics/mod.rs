@@ -54,6 +54,10 @@ pub struct Handshakes {
     pub timeout: u64,
     /// Larger than `handshake_max_bytes`.
     pub too_large: u64,
+    /// The handshake of TLS failed.
+    pub tls: u64,
+    /// A trusted proxy did not say whom it speaks for, or not in a way that can be read.
+    pub proxy: u64,
     /// One more than `handshakes_in_flight`.
     pub in_flight: u64,
     /// The transport failed or ended before the upgrade was complete.
@@ -63,12 +67,14 @@ pub struct Handshakes {
 impl Handshakes {
     /// The counts with their metric labels.
     #[must_use]
-    pub const fn by_reason(&self) -> [(&'static str, u64); 6] {
+    pub const fn by_reason(&self) -> [(&'static str, u64); 8] {
         [
             ("invalid", self.invalid),
             ("forbidden", self.forbidden),
             ("timeout", self.timeout),
             ("too_large", self.too_large),
+            ("tls", self.tls),
+            ("proxy", self.proxy),
             ("in_flight", self.in_flight),
             ("transport", self.transport),
         ]
@@ -119,6 +125,8 @@ pub struct Snapshot {
     pub handshakes: Handshakes,
     /// The HTTP side.
     pub http: HttpStats,
+    /// Files that were read again while the server ran, and could not be.
+    pub reloads: [u64; 2],
 }
 
 /// Hands the latest snapshot to the registry when it gathers.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::counters::Broken;
-use super::shared::Shared;
+use super::shared::{Entrance, Shared};
 use crate::driver::{Command, Handoff};
 use crate::listener::{Listener, Stream};
 
@@ -20,13 +20,18 @@ pub(crate) type Doors<L> =
     Vec<UnboundedSender<Command<<<L as Listener>::Stream as Stream>::Detached>>>;
 
 /// Accepts for ever.
-pub(crate) async fn run<L: Listener>(mut listener: L, shared: Arc<Shared>, doors: Doors<L>) {
+pub(crate) async fn run<L: Listener>(
+    mut listener: L,
+    entrance: Entrance,
+    shared: Arc<Shared>,
+    doors: Doors<L>,
+) {
     let mut failing = false;
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
                 failing = false;
-                let Some(handshake) = shared.handshake() else {
+                let Some(handshake) = shared.handshake(entrance) else {
                     continue;
                 };
                 let (shard, seat) = shared.seat();

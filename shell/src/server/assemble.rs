@@ -3,6 +3,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,14 +11,16 @@ use odin_core::feed::{Feed, Source};
 use odin_core::load::Sample;
 use odin_core::time::Instant;
 
-use super::{Parts, RunningServer, start};
+use super::{Extras, Parts, RunningServer, Talk, start_with};
 use crate::cgroup::{self, Meter};
-use crate::listener::{self, Threads};
+use crate::door::Door;
+use crate::listener::{self, Acceptor, Threads};
 use crate::settings::{Settings, SourceKind};
 use crate::source::history::{History, NoHistory};
 use crate::source::{
     self, Clock, NatsOptions, Publisher, Upstream, embedded::Embedded, jetstream, nats::Nats,
 };
+use crate::tls::Certificates;
 
 /// How long CPU is measured before the first request is answered. The kernel counts CPU time in ticks
 /// of 10 ms: over a shorter time an idle server may look busy.
@@ -29,6 +32,22 @@ const FIRST_SAMPLE: Duration = Duration::from_millis(100);
 /// The address cannot be listened on, the options of the source cannot work, or a thread cannot be
 /// started. A NATS that is away is no error.
 pub async fn from_settings(settings: Settings, fd_limit: u64) -> io::Result<RunningServer> {
+    assemble(Talk::Protocol, settings, fd_limit).await
+}
+
+/// As [`from_settings`], of a server that answers every upgrade, whatever its path, and sends each data
+/// message back as it came. Everything else is what connections of the real server have, so that
+/// tests of WebSocket conformance test that.
+///
+/// # Errors
+/// As [`from_settings`].
+pub async fn echo(mut settings: Settings, fd_limit: u64) -> io::Result<RunningServer> {
+    // The recorder knows nothing of what is sent back.
+    settings.record_bytes = 0;
+    assemble(Talk::Echo, settings, fd_limit).await
+}
+
+async fn assemble(talk: Talk, settings: Settings, fd_limit: u64) -> io::Result<RunningServer> {
     let (clock, started_unix_ms) = (Clock::start(), unix_ms());
     let load = cgroup::Options {
         root: settings.cgroup_root.clone(),
@@ -36,9 +55,11 @@ pub async fn from_settings(settings: Settings, fd_limit: u64) -> io::Result<Runn
         cpu_limit: settings.cpu_limit,
     };
     let sampler = cgroup::Sampler::new(load, clock.now());
-    let listener = listener::bind(settings.listen)?;
+    let listener = Door(listener::bind(settings.listen)?);
+    let extras = extras(talk, &settings)?;
     tokio::time::sleep(FIRST_SAMPLE).await;
     let machine = Machine {
+        extras,
         listener,
         fd_limit,
         clock,
@@ -87,9 +108,31 @@ pub async fn from_settings(settings: Settings, fd_limit: u64) -> io::Result<Runn
     }
 }
 
+fn extras(talk: Talk, settings: &Settings) -> io::Result<Extras<Door>> {
+    let certificates = match (&settings.tls_cert, &settings.tls_key) {
+        (Some(certificate), Some(key)) => Some(Arc::new(Certificates::load(certificate, key)?)),
+        _ => None,
+    };
+    let admin = match settings.admin_listen {
+        Some(addr) => Some(Door(bind_admin(addr)?)),
+        None => None,
+    };
+    Ok(Extras {
+        talk,
+        certificates,
+        admin,
+    })
+}
+
+fn bind_admin(addr: SocketAddr) -> io::Result<Acceptor> {
+    let bound = listener::bind(addr);
+    bound.map_err(|error| io::Error::new(error.kind(), format!("admin_listen {addr}: {error}")))
+}
+
 /// What the source has no part in.
 struct Machine {
-    listener: listener::Acceptor,
+    extras: Extras<Door>,
+    listener: Door,
     fd_limit: u64,
     clock: Clock,
     started_unix_ms: u64,
@@ -105,6 +148,7 @@ impl Machine {
         (upstream, publisher, history): (U, Publisher, Arc<dyn History>),
     ) -> io::Result<RunningServer> {
         let Self {
+            extras,
             listener,
             fd_limit,
             clock,
@@ -127,7 +171,7 @@ impl Machine {
             seed,
             started_unix_ms,
         };
-        start(settings, parts)
+        start_with(extras, settings, parts)
     }
 }
 

@@ -15,6 +15,10 @@ pub(crate) enum Broken {
     Timeout,
     /// Larger than `handshake_max_bytes`.
     TooLarge,
+    /// The handshake of TLS failed.
+    Tls,
+    /// A trusted proxy did not say whom it speaks for, or not in a way that can be read.
+    Proxy,
     /// One more than `handshakes_in_flight`.
     InFlight,
     /// The transport failed or ended first, or the socket could not be accepted.
@@ -55,6 +59,8 @@ impl Counters {
             forbidden: count(Broken::Forbidden),
             timeout: count(Broken::Timeout),
             too_large: count(Broken::TooLarge),
+            tls: count(Broken::Tls),
+            proxy: count(Broken::Proxy),
             in_flight: count(Broken::InFlight),
             transport: count(Broken::Transport),
         }

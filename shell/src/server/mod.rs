@@ -5,6 +5,7 @@
 
 mod accept;
 mod assemble;
+mod backlog;
 pub(crate) mod counters;
 pub(crate) mod ports;
 pub(crate) mod shared;
@@ -29,9 +30,11 @@ use crate::recorder::{RecordError, Shares, Written};
 use crate::settings::Settings;
 use crate::source::history::History;
 use crate::source::{self, Clock, Publisher, SharedStatus, Upstream};
-pub use assemble::from_settings;
+use crate::tls::Certificates;
+pub use assemble::{echo, from_settings};
+use backlog::Sink;
 use ports::Port;
-use shared::{Made, Shared, Sink};
+use shared::{Entrance, Made, Shared, Talk};
 
 /// How often the machine's load is measured.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
@@ -80,7 +83,31 @@ pub struct RunningServer {
 ///
 /// # Errors
 /// When the listener has no address or a shard's thread cannot be started.
-pub fn start<L, P, U, M>(
+pub fn start<L, P, U, M>(settings: Settings, parts: Parts<L, P, U, M>) -> io::Result<RunningServer>
+where
+    L: Listener,
+    P: Spawn,
+    U: Upstream + 'static,
+    M: FnMut(Instant) -> Sample + Send + 'static,
+{
+    let extras = Extras {
+        talk: Talk::Protocol,
+        certificates: None,
+        admin: None,
+    };
+    start_with(extras, settings, parts)
+}
+
+/// What only a server on TCP may have beside its [`Parts`].
+struct Extras<L> {
+    talk: Talk,
+    certificates: Option<Arc<Certificates>>,
+    /// Where administration is asked for apart.
+    admin: Option<L>,
+}
+
+fn start_with<L, P, U, M>(
+    mut extras: Extras<L>,
     settings: Settings,
     mut parts: Parts<L, P, U, M>,
 ) -> io::Result<RunningServer>
@@ -91,9 +118,13 @@ where
     M: FnMut(Instant) -> Sample + Send + 'static,
 {
     let shards = parts.shards.max(1);
-    parts.listener.tune(&Tuning {
+    let tuning = Tuning {
         send_buffer: settings.send_buffer,
-    })?;
+    };
+    parts.listener.tune(&tuning)?;
+    if let Some(admin) = &mut extras.admin {
+        admin.tune(&tuning)?;
+    }
     let mut doors: accept::Doors<L> = Vec::new();
     let mut ports = Vec::new();
     let mut queues = Vec::new();
@@ -112,6 +143,7 @@ where
     let shares = Shares::of(settings.record_bytes, shards);
     let mut gate = Gate::new(config, parts.seed, parts.clock.now());
     gate.record(shares.gate);
+    let admin_addr = extras.admin.as_ref().map(Listener::local_addr);
     let shared = Arc::new(Shared::new(Made {
         gate,
         settings,
@@ -126,6 +158,9 @@ where
         shares,
         seed: parts.seed,
         started_unix_ms: parts.started_unix_ms,
+        talk: extras.talk,
+        certificates: extras.certificates,
+        admin_addr: admin_addr.transpose()?,
     }));
     let (alive, ended) = mpsc::channel(1);
     for (index, queues) in queues.into_iter().enumerate() {
@@ -138,7 +173,15 @@ where
     }
     let mut tasks = JoinSet::new();
     tasks.spawn(sampler(Arc::clone(&shared), parts.sample));
-    tasks.spawn(accept::run(parts.listener, Arc::clone(&shared), doors));
+    for (listener, entrance) in [
+        (Some(parts.listener), Entrance::Main),
+        (extras.admin, Entrance::Admin),
+    ] {
+        if let Some(listener) = listener {
+            let (shared, doors) = (Arc::clone(&shared), doors.clone());
+            tasks.spawn(accept::run(listener, entrance, shared, doors));
+        }
+    }
     let sink = Sink {
         shared: Arc::clone(&shared),
     };
@@ -188,6 +231,18 @@ impl RunningServer {
         self.shared.local_addr
     }
 
+    /// Where administration is listened for apart; `None`: on the main listener.
+    #[must_use]
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.shared.admin_addr
+    }
+
+    /// Whether clients speak TLS.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.shared.certificates.is_some()
+    }
+
     /// WebSocket connections that are open.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -200,6 +255,16 @@ impl RunningServer {
     /// Nothing is recorded, or the file cannot be written.
     pub async fn record(&self, cause: &str) -> Result<Written, RecordError> {
         self.shared.record(cause).await
+    }
+
+    /// Reads again what comes from files: the certificate. What cannot be read stays as it was, and the log
+    /// says why. Connections stay.
+    pub async fn reload(&self) {
+        let shared = Arc::clone(&self.shared);
+        let read = tokio::task::spawn_blocking(move || shared.reloads.run()).await;
+        if let Err(error) = read {
+            tracing::error!(%error, "reading again failed");
+        }
     }
 
     /// Waits for the server to fail: it has no other way to end by itself.

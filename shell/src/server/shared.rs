@@ -9,31 +9,54 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use odin_core::config::Config;
-use odin_core::event::Event;
 use odin_core::gate::{Gate, Refused};
 use odin_core::time::Instant;
 use tokio::sync::Notify;
 
+use super::backlog::Backlog;
 use super::counters::{Broken, Counters};
 use super::ports::Ports;
 use crate::metrics::{Exporter, ShardSnapshot};
 use crate::recorder::{Recorder, Shares};
+use crate::reload::Reloads;
 use crate::settings::Settings;
 use crate::source::history::History;
-use crate::source::{Clock, EventSink, Publisher, SharedStatus};
+use crate::source::{Clock, Publisher, SharedStatus};
+use crate::tls::Certificates;
 
-/// Bytes of events that may wait for one shard before the source is made to wait.
-const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What is done with the data messages of clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Talk {
+    /// They are requests, which the core answers.
+    Protocol,
+    /// Each is sent back as it came, and nothing else is said: see [`crate::server::echo`].
+    Echo,
+}
+
+/// Which of the server's listeners a socket came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Entrance {
+    /// That of clients.
+    Main,
+    /// That of `admin_listen`.
+    Admin,
+}
 
 /// What all threads of one server share.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
+    pub(crate) talk: Talk,
+    /// What TLS is spoken with on the main listener; `None`: it is not.
+    pub(crate) certificates: Option<Arc<Certificates>>,
+    /// Where administration is listened for apart; `None`: on the main listener.
+    pub(crate) admin_addr: Option<SocketAddr>,
     pub(crate) core_config: Config,
     pub(crate) clock: Clock,
     pub(crate) gate: Mutex<Gate>,
     pub(crate) local_addr: SocketAddr,
     pub(crate) publisher: Publisher,
     pub(crate) history: Arc<dyn History>,
+    pub(crate) reloads: Reloads,
     pub(crate) source: SharedStatus,
     pub(crate) ports: Box<dyn Ports>,
     pub(crate) backlog: Backlog,
@@ -46,8 +69,9 @@ pub(crate) struct Shared {
     reports: Vec<Mutex<ShardSnapshot>>,
     /// Sockets of each shard, whatever their state.
     seats: Vec<Arc<AtomicUsize>>,
-    /// Sockets that are no WebSocket connection (yet).
-    handshakes: AtomicUsize,
+    /// Sockets that are no WebSocket connection (yet), of each entrance: clients that stall must not
+    /// take the places of who looks after the server.
+    handshakes: [AtomicUsize; 2],
     /// WebSocket connections that were admitted and are not gone.
     permits: AtomicUsize,
     /// Told when the last of them goes.
@@ -71,15 +95,25 @@ pub(crate) struct Made {
     pub(crate) shares: Shares,
     pub(crate) seed: u64,
     pub(crate) started_unix_ms: u64,
+    pub(crate) talk: Talk,
+    pub(crate) certificates: Option<Arc<Certificates>>,
+    pub(crate) admin_addr: Option<SocketAddr>,
 }
 
 impl Shared {
     pub(crate) fn new(made: Made) -> Self {
+        let mut reloads = Reloads::default();
+        if let Some(certificates) = &made.certificates {
+            reloads.add(Arc::clone(certificates) as _);
+        }
         let core_config = Config {
             started_unix_ms: made.started_unix_ms,
             ..made.settings.core_config(made.shards)
         };
         Self {
+            talk: made.talk,
+            certificates: made.certificates,
+            admin_addr: made.admin_addr,
             core_config,
             recorder: Arc::new(Recorder::new(&made.settings, made.started_unix_ms)),
             shares: made.shares,
@@ -89,6 +123,7 @@ impl Shared {
             local_addr: made.local_addr,
             publisher: made.publisher,
             history: made.history,
+            reloads,
             source: made.source,
             ports: made.ports,
             backlog: Backlog::new(made.shards),
@@ -96,7 +131,7 @@ impl Shared {
             exporter: made.exporter,
             reports: (0..made.shards).map(|_| Mutex::default()).collect(),
             seats: (0..made.shards).map(|_| Arc::default()).collect(),
-            handshakes: AtomicUsize::new(0),
+            handshakes: Default::default(),
             permits: AtomicUsize::new(0),
             idle: Notify::new(),
             draining: AtomicBool::new(false),
@@ -125,9 +160,13 @@ impl Shared {
         self.clock.to_tokio(at)
     }
 
-    /// Whether the listener can be reached from this machine only.
-    pub(crate) fn is_loopback(&self) -> bool {
-        self.local_addr.ip().to_canonical().is_loopback()
+    /// Whether this listener can be reached from this machine only.
+    pub(crate) fn is_loopback(&self, entrance: Entrance) -> bool {
+        let addr = match entrance {
+            Entrance::Main => self.local_addr,
+            Entrance::Admin => self.admin_addr.unwrap_or(self.local_addr),
+        };
+        addr.ip().to_canonical().is_loopback()
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -152,11 +191,12 @@ impl Shared {
     }
 
     /// A place among the sockets that are no WebSocket connection; `None`: there are too many.
-    pub(crate) fn handshake(self: &Arc<Self>) -> Option<Handshake> {
+    pub(crate) fn handshake(self: &Arc<Self>, entrance: Entrance) -> Option<Handshake> {
         let limit = usize::try_from(self.settings.handshakes_in_flight).unwrap_or(usize::MAX);
-        let before = self.handshakes.fetch_add(1, Ordering::Relaxed);
+        let before = self.handshakes[entrance as usize].fetch_add(1, Ordering::Relaxed);
         let guard = Handshake {
             shared: Arc::clone(self),
+            entrance,
         };
         if limit > 0 && before >= limit {
             self.counters.broke(Broken::InFlight);
@@ -188,14 +228,15 @@ impl Shared {
         self.permits.load(Ordering::Relaxed)
     }
 
-    /// Tasks alive: one per socket, one per shard, and the acceptor, the source and the sampler.
+    /// Tasks alive: one per socket, one per shard, and the acceptors, the source and the sampler.
     pub(crate) fn tasks(&self) -> u64 {
         let sockets: usize = self
             .seats
             .iter()
             .map(|seats| seats.load(Ordering::Relaxed))
             .sum();
-        u64::try_from(sockets + self.seats.len() + 3).unwrap_or(u64::MAX)
+        let acceptors = 1 + usize::from(self.admin_addr.is_some());
+        u64::try_from(sockets + self.seats.len() + acceptors + 2).unwrap_or(u64::MAX)
     }
 
     /// Waits until no WebSocket connection is left.
@@ -227,6 +268,7 @@ impl Drop for Seat {
 /// One of the sockets that are no WebSocket connection (yet).
 pub(crate) struct Handshake {
     shared: Arc<Shared>,
+    pub(crate) entrance: Entrance,
 }
 
 impl std::fmt::Debug for Handshake {
@@ -237,7 +279,7 @@ impl std::fmt::Debug for Handshake {
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        self.shared.handshakes.fetch_sub(1, Ordering::Relaxed);
+        self.shared.handshakes[self.entrance as usize].fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -261,79 +303,6 @@ impl Drop for Permit {
         if self.shared.permits.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.shared.idle.notify_waiters();
         }
-    }
-}
-
-/// How many bytes of events wait for each shard.
-#[derive(Debug)]
-pub(crate) struct Backlog {
-    waiting: Vec<AtomicUsize>,
-    drained: Notify,
-}
-
-impl Backlog {
-    fn new(shards: usize) -> Self {
-        Self {
-            waiting: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
-            drained: Notify::new(),
-        }
-    }
-
-    fn add(&self, bytes: usize) {
-        for waiting in &self.waiting {
-            waiting.fetch_add(bytes, Ordering::Relaxed);
-        }
-    }
-
-    /// A shard has handled so many bytes.
-    pub(crate) fn took(&self, shard: usize, bytes: usize) {
-        let before = self.waiting[shard].fetch_sub(bytes, Ordering::Relaxed);
-        let low = QUEUE_BYTES_MAX / 2;
-        if before > low && before - bytes <= low {
-            self.drained.notify_waiters();
-        }
-    }
-
-    fn longest(&self) -> usize {
-        let lengths = self
-            .waiting
-            .iter()
-            .map(|waiting| waiting.load(Ordering::Relaxed));
-        lengths.max().unwrap_or(0)
-    }
-
-    /// Waits until half of the room is free again, so that the source does not stop and go with every
-    /// event.
-    async fn drained(&self) {
-        loop {
-            let notified = self.drained.notified();
-            let mut notified = std::pin::pin!(notified);
-            notified.as_mut().enable();
-            if self.longest() <= QUEUE_BYTES_MAX / 2 {
-                return;
-            }
-            notified.await;
-        }
-    }
-}
-
-/// The way of the Feed's events to all shards.
-pub(crate) struct Sink {
-    pub(crate) shared: Arc<Shared>,
-}
-
-impl EventSink for Sink {
-    fn send(&mut self, event: Event) {
-        self.shared.backlog.add(event.queued_bytes());
-        self.shared.ports.event(event);
-    }
-
-    fn is_full(&self) -> bool {
-        self.shared.backlog.longest() >= QUEUE_BYTES_MAX
-    }
-
-    async fn drained(&mut self) {
-        self.shared.backlog.drained().await;
     }
 }
 

@@ -40,6 +40,7 @@ fn contradiction(keys: &[&'static str], message: String) -> Result<(), SettingsE
 pub(super) fn check(settings: &Settings, gathered: &Gathered) -> Result<(), SettingsError> {
     unused(settings, gathered)?;
     source(settings)?;
+    transport(settings)?;
     thresholds(settings)?;
     rates(settings)?;
     times(settings)?;
@@ -125,6 +126,18 @@ fn windows(s: &Settings) -> Result<(), SettingsError> {
             Coalesce::SPANS_MAX
         );
         return contradiction(&["coalesce_channels", "coalesce"], message);
+    }
+    Ok(())
+}
+
+fn transport(s: &Settings) -> Result<(), SettingsError> {
+    if s.tls_cert.is_some() != s.tls_key.is_some() {
+        let message = "a certificate and its key go together".into();
+        return contradiction(&["tls_cert", "tls_key"], message);
+    }
+    if s.proxy_protocol && s.trusted_proxies.is_empty() {
+        let message = "without trusted proxies nobody's header would be read".into();
+        return contradiction(&["proxy_protocol", "trusted_proxies"], message);
     }
     Ok(())
 }

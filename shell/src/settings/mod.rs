@@ -156,8 +156,13 @@ impl Settings {
     /// Whether the limits per address leave `peer` out: loopback and trusted proxies.
     #[must_use]
     pub fn is_exempt(&self, peer: IpAddr) -> bool {
-        peer.to_canonical().is_loopback()
-            || self.trusted_proxies.iter().any(|net| net.contains(peer))
+        peer.to_canonical().is_loopback() || self.is_proxy(peer)
+    }
+
+    /// Whether `peer` is a proxy that is believed whom it speaks for.
+    #[must_use]
+    pub fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|net| net.contains(peer))
     }
 
     /// How many shards there are on a machine with so many cores: at least 1.

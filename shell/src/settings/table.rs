@@ -104,6 +104,12 @@ settings! {
     "Server" {
         /// Where to listen, for WebSocket and HTTP alike.
         listen: SocketAddr = Socket, "127.0.0.1:3004", "ADDRESS:PORT";
+        /// The certificate chain for TLS, in PEM; with `tls_key` the server speaks TLS only.
+        tls_cert: Option<PathBuf> = Maybe(Path), "", "FILE";
+        /// The private key of `tls_cert`, in PEM.
+        tls_key: Option<PathBuf> = Maybe(Path), "", "FILE";
+        /// Where to serve /metrics and /debug instead, with /health and its like, in plain HTTP.
+        admin_listen: Option<SocketAddr> = Maybe(Socket), "", "ADDRESS:PORT";
         /// How many shards, each a thread of its own, share the connections; auto: one per core.
         shards: Option<u32> = Auto(Count(1, 1_024)), "auto", "N|auto";
         /// How long a drain (SIGTERM, SIGINT) spreads the closes of connections over; 0: close at once.
@@ -140,8 +146,10 @@ settings! {
         allowed_hosts: Vec<String> = List(Host), "", "HOST[,HOST]";
         /// Origins of web pages that may connect, beside the page's own host.
         allowed_origins: Vec<String> = List(Origin), "", "ORIGIN[,ORIGIN]";
-        /// Addresses and networks that the limits per address do not count; loopback is always one.
+        /// Addresses and networks of proxies, which are believed whom they speak for.
         trusted_proxies: Vec<Cidr> = List(Network), "", "NET[,NET]";
+        /// Whether connections of trusted proxies begin with a header of the PROXY protocol, version 2.
+        proxy_protocol: bool = Switch, "false", "";
     }
     "Admission" {
         /// The most WebSocket connections; auto: as many as memory and file descriptors allow.

@@ -4,9 +4,12 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
+
+use crate::tls::client::{Connection, Trust};
 
 /// The longest wait for a connection, and for each part of an answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -18,6 +21,8 @@ const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
 pub struct Target {
     /// Name or address, and port.
     host: String,
+    /// How the server is known, if it speaks TLS.
+    trust: Option<Trust>,
     token: Option<String>,
 }
 
@@ -35,21 +40,36 @@ impl fmt::Debug for Target {
 }
 
 impl Target {
-    /// From `http://host:port` or `host:port`; the port is 80 where there is none. `token` is the
-    /// server's admin token.
+    /// From `http://host:port`, `https://host:port` or `host:port`; the port is 80 or 443 where there
+    /// is none. `token` is the server's admin token, `authorities` the file with the certificates that
+    /// a server with TLS is known by; without it those of the system.
     ///
     /// # Errors
-    /// Another scheme, a path, or characters that no host or token has.
-    pub fn new(url: &str, token: Option<String>) -> Result<Self, String> {
-        let host = url.strip_prefix("http://").unwrap_or(url);
+    /// Another scheme, a path, characters that no host or token has, or certificates that cannot be used.
+    pub fn new(
+        url: &str,
+        token: Option<String>,
+        authorities: Option<&Path>,
+    ) -> Result<Self, String> {
+        let secure = url.strip_prefix("https://");
+        let host = secure
+            .or_else(|| url.strip_prefix("http://"))
+            .unwrap_or(url);
         if host.contains("://") {
-            return Err(format!("{url}: this speaks plain http only"));
+            return Err(format!("{url}: this speaks http and https only"));
         }
         let host = host.strip_suffix('/').unwrap_or(host);
         let strange = |c: char| c == '/' || c.is_whitespace() || c.is_control();
         if host.is_empty() || host.contains(strange) {
-            return Err(format!("{url:?}: a URL is http://host:port"));
+            return Err(format!(
+                "{url:?}: a URL is http://host:port or https://host:port"
+            ));
         }
+        let trust = match (secure, authorities) {
+            (Some(_), authorities) => Some(Trust::of(authorities)?),
+            (None, Some(_)) => return Err(format!("{url}: --ca is for https://")),
+            (None, None) => None,
+        };
         if token
             .as_deref()
             .is_some_and(|token| token.contains(char::is_control))
@@ -57,13 +77,14 @@ impl Target {
             return Err("ODIN_WS_ADMIN_TOKEN is no token".to_owned());
         }
         let after_address = host.rsplit(']').next().unwrap_or(host);
-        let port = if after_address.contains(':') {
-            ""
-        } else {
-            ":80"
+        let port = match &trust {
+            _ if after_address.contains(':') => "",
+            None => ":80",
+            Some(_) => ":443",
         };
         Ok(Self {
             host: format!("{host}{port}"),
+            trust,
             token,
         })
     }
@@ -91,9 +112,14 @@ impl Target {
     }
 
     fn get(&self, path: &str) -> io::Result<Vec<u8>> {
-        let mut stream = self.connect()?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
+        let tcp = self.connect()?;
+        tcp.set_read_timeout(Some(TIMEOUT))?;
+        tcp.set_write_timeout(Some(TIMEOUT))?;
+        let name = self.host.rsplit_once(':').map_or("", |(name, _)| name);
+        let mut stream: Box<dyn Connection> = match &self.trust {
+            None => Box::new(tcp),
+            Some(trust) => Box::new(trust.connect(tcp, name)?),
+        };
         let token = self.token.as_ref();
         let authorization =
             token.map_or_else(String::new, |t| format!("Authorization: Bearer {t}\r\n"));
@@ -132,11 +158,19 @@ mod tests {
             ("[::1]:3004", "[::1]:3004"),
             ("http://[::1]", "[::1]:80"),
         ] {
-            assert_eq!(Target::new(url, None).unwrap().to_string(), host);
+            assert_eq!(Target::new(url, None, None).unwrap().to_string(), host);
         }
-        for url in ["", "http://", "odin/stats", "a b:1", "a\r\nX: y", "ftp://x"] {
-            assert!(Target::new(url, None).is_err(), "{url:?}");
+        for url in [
+            "",
+            "http://",
+            "odin/stats",
+            "a b:1",
+            "a\r\nX: y",
+            "ftp://x",
+            "https://",
+        ] {
+            assert!(Target::new(url, None, None).is_err(), "{url:?}");
         }
-        assert!(Target::new("odin", Some("a\r\nb".to_owned())).is_err());
+        assert!(Target::new("odin", Some("a\r\nb".to_owned()), None).is_err());
     }
 }

@@ -10,6 +10,7 @@ mod view;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -24,9 +25,10 @@ const HERE: &str = "http://127.0.0.1:3004";
 const HELP: &str = "\
 Shows a running Odin WS server: health, rates, delivery time, who is furthest behind.
 
-Usage: odin-ws top [URL] [--once] [--interval SECONDS]
+Usage: odin-ws top [URL] [--ca FILE] [--once] [--interval SECONDS]
 
-  URL         the server [default: http://127.0.0.1:3004]
+  URL         the server, http:// or https:// [default: http://127.0.0.1:3004]; its admin_listen if it has one
+  --ca        the certificates that an https:// server is known by [default: those of the system]
   --once      measure for one interval, print it and end
   --interval  seconds between two looks, 0.1 to 3600 [default: 1]
 
@@ -65,6 +67,7 @@ fn options(
     token: Option<String>,
 ) -> Result<Option<Options>, String> {
     let mut url = None;
+    let mut authorities = None;
     let mut once = false;
     let mut interval = Duration::from_secs(1);
     let mut args = args.map(|arg| arg.to_string_lossy().into_owned());
@@ -72,6 +75,10 @@ fn options(
         match arg.as_str() {
             "-h" | "--help" => return Ok(None),
             "--once" => once = true,
+            "--ca" => {
+                let value = args.next().ok_or("--ca needs a file")?;
+                authorities = Some(PathBuf::from(value));
+            }
             "--interval" => {
                 let value = args.next().ok_or("--interval needs seconds")?;
                 interval = seconds(&value)
@@ -82,7 +89,11 @@ fn options(
             _ => url = Some(arg),
         }
     }
-    let target = Target::new(url.as_deref().unwrap_or(HERE), token)?;
+    let target = Target::new(
+        url.as_deref().unwrap_or(HERE),
+        token,
+        authorities.as_deref(),
+    )?;
     Ok(Some(Options {
         target,
         once,
@@ -185,9 +196,11 @@ mod tests {
                 &["--interval", "NaN"],
                 "--interval NaN: seconds from 0.1 to 3600",
             ),
+            (&["--ca"], "--ca needs a file"),
+            (&["odin", "--ca", "x.pem"], "odin: --ca is for https://"),
             (
-                &["https://odin"],
-                "https://odin: this speaks plain http only",
+                &["ftp://odin"],
+                "ftp://odin: this speaks http and https only",
             ),
         ] {
             assert_eq!(parse(args).err().as_deref(), Some(problem));

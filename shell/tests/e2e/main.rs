@@ -22,3 +22,7 @@ mod replicas;
 mod server;
 mod slow;
 mod stream;
+mod tls;
+#[path = "../tls/client.rs"]
+#[allow(dead_code)]
+mod tls_client;

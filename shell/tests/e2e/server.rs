@@ -14,6 +14,10 @@ pub(crate) struct Server {
     child: Child,
     /// Where it listens.
     pub(crate) addr: SocketAddr,
+    /// Where it is administered, if that is apart; it is asked there then.
+    admin: Option<SocketAddr>,
+    /// The line that it began with.
+    pub(crate) line: String,
     /// How long it took from the start of the process to the line with the URL.
     pub(crate) started_in: Duration,
 }
@@ -49,13 +53,18 @@ impl Server {
         let stdout = child.stdout.take().expect("its output");
         BufReader::new(stdout).read_line(&mut line).expect("a line");
         let addr = line
-            .split_once("ws://")
+            .split_once("://")
             .and_then(|(_, rest)| rest.split_once("/ws"));
         let addr = addr.and_then(|(addr, _)| addr.parse().ok());
         let addr = addr.unwrap_or_else(|| panic!("no URL in {line:?}"));
+        let admin = line.split_once("admin: http://");
+        let admin = admin.and_then(|(_, rest)| rest.split_once(')'));
+        let admin = admin.map(|(addr, _)| addr.parse().expect("an address"));
         Self {
             child,
             addr,
+            admin,
+            line,
             started_in: begun.elapsed(),
         }
     }
@@ -108,13 +117,9 @@ impl Server {
 
     /// `GET`s a path: status, headers (lower case) and body.
     pub(crate) fn get(&self, path: &str) -> Response {
-        request(
-            self.addr,
-            &format!(
-                "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-                self.addr
-            ),
-        )
+        let addr = self.admin.unwrap_or(self.addr);
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+        request(addr, &head)
     }
 
     /// Publishes to a channel over HTTP.

@@ -162,7 +162,7 @@ fn the_examples_of_the_reference_are_accepted() {
         .skip(1)
         .filter_map(|rest| rest.split("```").next())
         .collect();
-    assert_eq!(examples.len(), 3);
+    assert_eq!(examples.len(), 4);
     for example in examples {
         assert!(
             matches!(with_file(example, &[], &[]), Ok(Loaded::Run(_))),
