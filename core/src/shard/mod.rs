@@ -5,11 +5,13 @@
 //!
 //! - `api`: what goes in and what comes out;
 //! - `lifecycle`: opening, closing, deadlines, drain;
+//! - `auth`: who a connection is for, and what that allows;
 //! - `requests`, `subscribe`, `resume`, `replay`: what clients ask for;
 //! - `feed_events`: what the Feed says;
 //! - `transmit`, `gather`, `settle`: what is written next, and what follows from what was.
 
 mod api;
+mod auth;
 mod catalog;
 mod feed_events;
 mod gather;
@@ -39,6 +41,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 pub use self::api::{Input, Message, Output, Transmit};
+pub use self::auth::Grant;
 use self::catalog::Catalog;
 pub use self::inspect::{ChannelStanding, Inspection, Standing};
 use self::log::Store;
@@ -56,6 +59,7 @@ use crate::id::{ConnId, Order};
 use crate::limiter::Rate;
 use crate::stats::{Behind, Lag, Stats};
 use crate::time::Instant;
+use crate::wire::request::Token;
 
 /// What a shard knows of the source.
 #[derive(Debug)]
@@ -98,6 +102,8 @@ pub struct Shard {
     notices_total: u64,
     ready: VecDeque<ConnId>,
     outputs: VecDeque<Output>,
+    /// Tokens that the shell has yet to take.
+    tokens: VecDeque<(ConnId, Token)>,
     deadlines: BTreeSet<(Instant, u32)>,
     taken: Taken,
     draining: Option<Instant>,
@@ -140,6 +146,7 @@ impl Shard {
             notices_total: 0,
             ready: VecDeque::new(),
             outputs: VecDeque::new(),
+            tokens: VecDeque::new(),
             deadlines: BTreeSet::new(),
             taken: Taken::default(),
             draining: None,
@@ -155,7 +162,7 @@ impl Shard {
         if self.tape.is_some() {
             self.note_timed(now, Timed::Open);
         }
-        let conn = self.insert_session(now);
+        let conn = self.insert_session(now, self.first_access(now));
         self.check(conn);
         conn
     }
@@ -182,6 +189,9 @@ impl Shard {
             Input::Written { conn, bytes } => self.written(now, conn, bytes),
             Input::Writable { conn } => self.writable(conn),
             Input::Closed { conn, reason } => self.closed(now, conn, reason),
+            Input::Authenticated { conn, grant } => self.authenticated(now, conn, grant),
+            Input::TokenRefused { conn, fault } => self.token_refused(now, conn, fault),
+            Input::Revoked { conn } => self.revoked(now, conn),
             Input::Event(event) => self.event(event),
             Input::Drain { deadline } => self.drain(now, deadline),
         }
@@ -257,8 +267,8 @@ impl Shard {
         self.taken_slices()
     }
 
-    /// Whether the shell should read from this connection: not while its answers pile up or a
-    /// request of it is held. It can become true again after any call that takes `now`.
+    /// Whether the shell should read from this connection: not while its answers pile up, a request of
+    /// it is held or its token is being verified. It can become true again after any call that takes `now`.
     #[must_use]
     pub fn wants_read(&self, conn: ConnId) -> bool {
         self.session(conn).is_some_and(|session| {
@@ -266,7 +276,7 @@ impl Shard {
             let held = session
                 .extra
                 .as_ref()
-                .is_some_and(|extra| extra.held.is_some());
+                .is_some_and(|extra| extra.held.is_some() || extra.verifying.is_some());
             !busy && !held
         })
     }

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::auth::Access;
 use super::lane::Lane;
 use super::replay::Replay;
 use super::subscription::SubIx;
@@ -69,6 +70,13 @@ pub(crate) struct Closing {
     pub(crate) dropped: bool,
 }
 
+/// A token that the shell is verifying.
+#[derive(Debug)]
+pub(crate) struct Verifying {
+    /// The id of the request that it came with.
+    pub(crate) id: Option<RequestId>,
+}
+
 /// What few connections need.
 #[derive(Debug, Default)]
 pub(crate) struct Extra {
@@ -82,6 +90,7 @@ pub(crate) struct Extra {
     /// When the drain closes this connection.
     pub(crate) drain_at: Option<Instant>,
     pub(crate) closing: Option<Closing>,
+    pub(crate) verifying: Option<Verifying>,
 }
 
 impl Extra {
@@ -92,6 +101,7 @@ impl Extra {
             && self.reset.is_none()
             && self.drain_at.is_none()
             && self.closing.is_none()
+            && self.verifying.is_none()
     }
 }
 
@@ -109,6 +119,7 @@ pub(crate) struct Session {
     /// Client messages dropped in a row.
     pub(crate) drops: u32,
     pub(crate) bucket: TokenBucket,
+    pub(crate) access: Access,
     /// The newest notice for all subscriptions that this connection has passed.
     pub(crate) notices_passed: u64,
     /// When something was last heard.
@@ -127,6 +138,7 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(
         now: Instant,
+        access: Access,
         bucket: TokenBucket,
         notices_passed: u64,
         ping_at: Instant,
@@ -140,6 +152,7 @@ impl Session {
             pattern_count: 0,
             drops: 0,
             bucket,
+            access,
             notices_passed,
             heard: now,
             ping_at,
@@ -184,6 +197,8 @@ impl Session {
 
 coded!(Front { rest, purpose });
 
+coded!(Verifying { id });
+
 coded!(Closing {
     reason,
     by,
@@ -199,7 +214,8 @@ coded!(Extra {
     without_epoch,
     reset,
     drain_at,
-    closing
+    closing,
+    verifying
 });
 
 coded!(Session {
@@ -211,6 +227,7 @@ coded!(Session {
     pattern_count,
     drops,
     bucket,
+    access,
     notices_passed,
     heard,
     ping_at,

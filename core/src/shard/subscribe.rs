@@ -51,7 +51,8 @@ impl Shard {
         id: Option<&RequestId>,
         subscribe: &Subscribe,
     ) {
-        if let Err((code, message)) = self.may_subscribe(index, &subscribe.channels) {
+        let may = self.may_subscribe(index, &subscribe.channels);
+        if let Err((code, message)) = may.and(self.forbidden_of(index, subscribe).map(|_| ())) {
             return self.refuse(index, code, &message, id);
         }
         if !self.source.ready && !self.config.subscribe_hold.is_zero() {
@@ -63,9 +64,11 @@ impl Shard {
     }
 
     pub(super) fn subscribe(&mut self, index: u32, id: Option<&RequestId>, subscribe: &Subscribe) {
-        if let Err((code, message)) = self.may_subscribe(index, &subscribe.channels) {
-            return self.refuse(index, code, &message, id);
-        }
+        let may = self.may_subscribe(index, &subscribe.channels);
+        let forbidden = match may.and(self.forbidden_of(index, subscribe)) {
+            Ok(forbidden) => forbidden,
+            Err((code, message)) => return self.refuse(index, code, &message, id),
+        };
         let ready = self.source.ready;
         if self.at(index).subscription_count == 0 {
             self.at(index).notices_passed = self.notices_total;
@@ -75,16 +78,35 @@ impl Shard {
         }
         let mut starts = Vec::with_capacity(subscribe.channels.len());
         for name in &subscribe.channels {
+            if forbidden.contains(&name.as_str()) {
+                continue;
+            }
             let (topic, start) = self.start(name, subscribe);
             self.insert_subscription(index, topic, subscribe, &start);
             starts.push((name.as_str(), start));
         }
-        self.ack(index, id, &starts);
+        self.ack(index, id, &starts, &forbidden);
     }
 
-    fn ack(&mut self, index: u32, id: Option<&RequestId>, starts: &[(&str, Start)]) {
+    fn ack(
+        &mut self,
+        index: u32,
+        id: Option<&RequestId>,
+        starts: &[(&str, Start)],
+        forbidden: &[&str],
+    ) {
         let mut recovered = Vec::new();
         let mut unrecovered = Vec::new();
+        for channel in forbidden {
+            let reason = UnrecoveredReason::Forbidden;
+            self.stats.resumes.unrecovered[reason as usize] += 1;
+            unrecovered.push(Unrecovered {
+                channel,
+                reason,
+                oldest: None,
+                newest: None,
+            });
+        }
         for (name, start) in starts {
             match &start.resumed {
                 None => {}

@@ -7,10 +7,10 @@ use alloc::vec;
 use super::{Context, Shard};
 use crate::event::{Event, Publication};
 use crate::id::ConnId;
-use crate::reason::CloseReason;
+use crate::reason::{CloseReason, TokenFault};
 use crate::record::codec::Code;
 use crate::record::{self, Broken, Reader};
-use crate::shard::{Input, Message, Output};
+use crate::shard::{Grant, Input, Message, Output};
 use crate::time::Instant;
 use crate::wire::request::Rejected;
 
@@ -19,6 +19,8 @@ use crate::wire::request::Rejected;
 pub enum Call {
     /// [`Shard::open`].
     Open,
+    /// [`Shard::open_as`].
+    OpenAs(Grant),
     /// A text message, as it came; of an `auth` everything but the token.
     Text(ConnId, String),
     /// A text message that may hold a token and was rejected: how long it was, and how it was answered.
@@ -41,6 +43,12 @@ pub enum Call {
     Writable(ConnId),
     /// [`Input::Closed`].
     Closed(ConnId, CloseReason),
+    /// [`Input::Authenticated`].
+    Authenticated(ConnId, Grant),
+    /// [`Input::TokenRefused`].
+    TokenRefused(ConnId, TokenFault),
+    /// [`Input::Revoked`].
+    Revoked(ConnId),
     /// A publication, with a stand-in for its frame, and the hash of the frame.
     Published(Arc<Publication>, u64),
     /// Any other event, with stand-ins for frames.
@@ -96,6 +104,10 @@ pub(super) const READY: u8 = 20;
 pub(super) const TRANSMIT: u8 = 21;
 pub(super) const TRANSMIT_POLLED: u8 = 22;
 pub(super) const DROPPED: u8 = 23;
+pub(super) const OPEN_AS: u8 = 24;
+pub(super) const AUTHENTICATED: u8 = 25;
+pub(super) const TOKEN_REFUSED: u8 = 26;
+pub(super) const REVOKED: u8 = 27;
 
 fn get_publication(from: &mut Reader<'_>) -> Result<Publication, Broken> {
     Ok(Publication {
@@ -156,6 +168,10 @@ impl record::Recorded for Shard {
             WRITABLE => Call::Writable(Code::get(from)?),
             CLOSED => Call::Closed(Code::get(from)?, Code::get(from)?),
             DRAIN => Call::Drain(Code::get(from)?),
+            OPEN_AS => Call::OpenAs(Code::get(from)?),
+            AUTHENTICATED => Call::Authenticated(Code::get(from)?, Code::get(from)?),
+            TOKEN_REFUSED => Call::TokenRefused(Code::get(from)?, Code::get(from)?),
+            REVOKED => Call::Revoked(Code::get(from)?),
             TRANSMIT => Call::Transmit(Code::get(from)?),
             TRANSMIT_POLLED => Call::Transmit(context.polled.ok_or(NONE)?),
             PUBLISHED => {
@@ -178,10 +194,12 @@ impl record::Recorded for Shard {
     fn apply(&mut self, now: Instant, call: &Call, context: &mut Context) -> Given {
         match call {
             Call::Open => {
-                let random = self.random;
-                let session = alloc::format!("{:016x}", self.next_random());
-                self.random = random;
+                let session = self.next_session();
                 return Given::Opened(self.open(now), session);
+            }
+            Call::OpenAs(grant) => {
+                let session = self.next_session();
+                return Given::Opened(self.open_as(now, grant.clone()), session);
             }
             Call::Timeout => self.handle_timeout(now),
             Call::Output => return Given::Output(self.poll_output()),
@@ -206,6 +224,14 @@ impl record::Recorded for Shard {
 }
 
 impl Shard {
+    /// The id of the session that is opened next.
+    fn next_session(&mut self) -> String {
+        let random = self.random;
+        let session = alloc::format!("{:016x}", self.next_random());
+        self.random = random;
+        session
+    }
+
     fn apply_input(&mut self, now: Instant, call: &Call) {
         let (filler, zeros);
         let (conn, message) = match call {
@@ -232,6 +258,9 @@ impl Shard {
             Call::Written(conn, bytes) => Input::Written { conn, bytes },
             Call::Writable(conn) => Input::Writable { conn },
             Call::Closed(conn, reason) => Input::Closed { conn, reason },
+            Call::Authenticated(conn, grant) => Input::Authenticated { conn, grant },
+            Call::TokenRefused(conn, fault) => Input::TokenRefused { conn, fault },
+            Call::Revoked(conn) => Input::Revoked { conn },
             Call::Published(publication, _) => Input::Event(Event::Published(publication)),
             Call::Event(event) => Input::Event(event),
             Call::Drain(deadline) => Input::Drain { deadline },
