@@ -35,14 +35,17 @@ pub enum Asked {
     End,
     /// To write what the flight recorder holds.
     Record,
+    /// To read again what comes from files.
+    Reload,
 }
 
-/// SIGTERM and SIGINT, and SIGUSR1, which asks for a recording.
+/// SIGTERM and SIGINT; SIGUSR1, which asks for a recording; and SIGHUP, which asks to read files again.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     record: Signal,
+    reload: Signal,
 }
 
 impl Signals {
@@ -55,16 +58,18 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             record: signal(SignalKind::user_defined1())?,
+            reload: signal(SignalKind::hangup())?,
         })
     }
 
-    /// The next of the three.
+    /// The next of the four.
     pub async fn any(&mut self) -> Asked {
         tokio::select! {
             biased;
             _ = self.terminate.recv() => Asked::End,
             _ = self.interrupt.recv() => Asked::End,
             _ = self.record.recv() => Asked::Record,
+            _ = self.reload.recv() => Asked::Reload,
         }
     }
 

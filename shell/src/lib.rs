@@ -1,6 +1,7 @@
 //! The shell of Odin WS: sockets, threads, NATS, files and time, adapted to the machines of `odin-core`.
 #![forbid(unsafe_code)]
 
+mod auth;
 pub mod cgroup;
 mod connection;
 pub mod drain;
@@ -13,6 +14,7 @@ pub mod logging;
 pub mod metrics;
 pub mod overview;
 pub mod recorder;
+mod reload;
 pub mod server;
 pub mod settings;
 pub mod source;

@@ -103,6 +103,7 @@ async fn until_signalled(mut server: RunningServer, mut signals: Signals) -> u8 
             asked = signals.any() => match asked {
                 Asked::End => break,
                 Asked::Record => record(&server).await,
+                Asked::Reload => server.reload().await,
             },
             () = server.failed() => {
                 server.stop().await;

@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};
 
+use crate::auth::Accepted;
 use crate::driver::{Local, State};
 use crate::listener::Stream;
 use crate::server::shared::{Permit, Seat, Shared};
@@ -41,10 +42,17 @@ const WRITE_BUFFER_BYTES: usize = 256;
 /// A connection's places in the counts of the server, given back when they are dropped.
 pub(crate) type Places = (Seat, Permit);
 
-/// Takes over an upgraded socket, with the bytes that the client sent after its handshake.
-pub(crate) fn start<S: Stream>(local: &Rc<Local<S>>, socket: S, early: &[u8], places: Places) {
+/// Takes over an upgraded socket, with the bytes that the client sent after its handshake, and the token
+/// that came with that.
+pub(crate) fn start<S: Stream>(
+    local: &Rc<Local<S>>,
+    socket: S,
+    early: &[u8],
+    places: Places,
+    accepted: Option<Accepted>,
+) {
     let now = local.shared.clock.now();
-    let id = local.state().open(now, socket);
+    let id = local.state().open(now, socket, accepted);
     let task = Connection {
         local: Rc::clone(local),
         id,

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use odin_core::id::ConnId;
@@ -9,6 +10,7 @@ use odin_core::reason::CloseReason;
 use odin_core::shard::{Input, Output, Shard};
 use odin_core::time::Instant;
 
+use crate::auth::{Accepted, Auth};
 use crate::listener::Stream;
 use crate::metrics::{Client, ShardSnapshot};
 use crate::overview::WORST_MAX;
@@ -37,11 +39,15 @@ struct Entry<S> {
     paused: bool,
     /// It is in the list of those that may be paused.
     listed: bool,
+    /// The `jti` of the token that it was authenticated by.
+    token: Option<Box<str>>,
 }
 
 /// The core's shard, and the sockets of its connections.
 pub(crate) struct State<S> {
     pub(crate) shard: Shard,
+    /// Verifies the tokens that the core wants verified.
+    auth: Option<Arc<Auth>>,
     entries: Vec<Option<Entry<S>>>,
     /// How many of the entries there are.
     living: usize,
@@ -51,9 +57,10 @@ pub(crate) struct State<S> {
 }
 
 impl<S: Stream> State<S> {
-    pub(super) fn new(shard: Shard) -> Self {
+    pub(super) fn new(shard: Shard, auth: Option<Arc<Auth>>) -> Self {
         Self {
             shard,
+            auth,
             entries: Vec::new(),
             living: 0,
             scratch: scratch(),
@@ -61,9 +68,12 @@ impl<S: Stream> State<S> {
         }
     }
 
-    /// Takes in a socket whose upgrade is done.
-    pub(crate) fn open(&mut self, now: Instant, socket: S) -> ConnId {
-        let id = self.shard.open(now);
+    /// Takes in a socket whose upgrade is done, and the token that came with it.
+    pub(crate) fn open(&mut self, now: Instant, socket: S, accepted: Option<Accepted>) -> ConnId {
+        let (id, token) = match accepted {
+            None => (self.shard.open(now), None),
+            Some(Accepted { grant, id }) => (self.shard.open_as(now, grant), id),
+        };
         if self.entries.len() <= id.index() {
             self.entries.resize_with(id.index() + 1, || None);
         }
@@ -76,6 +86,7 @@ impl<S: Stream> State<S> {
             midway: false,
             paused: false,
             listed: false,
+            token,
         });
         id
     }
@@ -83,7 +94,41 @@ impl<S: Stream> State<S> {
     /// Gives the core an input and does what it then asks for, beside writing.
     pub(crate) fn input(&mut self, now: Instant, input: Input<'_>) {
         self.shard.handle(now, input);
+        self.verify(now);
         self.outputs(now);
+    }
+
+    /// Verifies the tokens that came with what the core was told last.
+    fn verify(&mut self, now: Instant) {
+        while let Some((conn, token)) = self.shard.poll_token() {
+            let Some(auth) = &self.auth else { continue };
+            let input = match auth.verify(token.expose(), now) {
+                Ok(Accepted { grant, id }) => {
+                    if let Some(entry) = find(&mut self.entries, conn) {
+                        entry.token = id;
+                    }
+                    Input::Authenticated { conn, grant }
+                }
+                Err(fault) => Input::TokenRefused { conn, fault },
+            };
+            self.shard.handle(now, input);
+        }
+    }
+
+    /// Tells the core whose tokens have been revoked.
+    pub(super) fn revoke(&mut self, now: Instant) {
+        let Some(auth) = self.auth.clone() else {
+            return;
+        };
+        let is_revoked = |entry: &&Entry<S>| {
+            let token = entry.token.as_deref();
+            token.is_some_and(|token| auth.is_revoked(token))
+        };
+        let entries = self.entries.iter().flatten().filter(is_revoked);
+        let revoked: Vec<ConnId> = entries.map(|entry| entry.id).collect();
+        for conn in revoked {
+            self.input(now, Input::Revoked { conn });
+        }
     }
 
     /// The connection's socket is gone: drops it and tells the core. Nothing, if that was done before.

@@ -11,6 +11,7 @@ mod page;
 mod publish;
 mod reply;
 mod status;
+mod token;
 mod upgrade;
 
 use std::cell::{Cell, RefCell};
@@ -31,6 +32,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
+use crate::auth::Accepted;
 use crate::connection;
 use crate::driver::{Handoff, Local};
 use crate::listener::{Stream, Tuning};
@@ -87,7 +89,8 @@ pub(crate) fn serve<S: Stream>(local: Rc<Local<S>>, handoff: Handoff<S::Detached
         match exchange.permit.take() {
             Some(permit) => {
                 drop::<Handshake>(handshake);
-                connection::start(&local, stream, &early, (seat, permit));
+                let accepted = exchange.accepted.take();
+                connection::start(&local, stream, &early, (seat, permit), accepted);
             }
             None => linger(stream).await,
         }
@@ -110,6 +113,8 @@ struct Exchange {
     peer: SocketAddr,
     /// Set with the response that upgrades.
     permit: RefCell<Option<Permit>>,
+    /// The token that came with the upgrade.
+    accepted: RefCell<Option<Accepted>>,
     /// Whether a request has arrived.
     heard: Cell<bool>,
     /// When the request at hand must be done.
@@ -122,6 +127,7 @@ impl Exchange {
             shared,
             peer,
             permit: RefCell::new(None),
+            accepted: RefCell::new(None),
             heard: Cell::new(false),
             // The head has a timeout of its own.
             deadline: Cell::new(Instant::now() + UNLIMITED),
@@ -253,6 +259,11 @@ impl Exchange {
             .shared
             .admit(self.peer.ip())
             .map_err(|r| Box::new(reply::refused(&r)))?;
+        // After the Gate, which bounds how often a signature is verified; on refusal the place is free again.
+        let accepted = token::accept(&self.shared, &head.headers).inspect_err(|_| {
+            counters.broke(Broken::Unauthorized);
+        })?;
+        *self.accepted.borrow_mut() = accepted;
         *self.permit.borrow_mut() = Some(permit);
         Ok(upgrade.accept())
     }

@@ -14,7 +14,8 @@ use crate::cgroup::{self, Meter};
 use crate::listener::{self, Threads};
 use crate::settings::{Settings, SourceKind};
 use crate::source::{
-    self, Clock, NatsOptions, Publisher, Upstream, embedded::Embedded, jetstream, nats::Nats,
+    self, Clock, NatsOptions, Publisher, Upstream, Window, embedded::Embedded, jetstream,
+    nats::Nats,
 };
 
 /// How long CPU is measured before the first request is answered. The kernel counts CPU time in ticks
@@ -50,7 +51,11 @@ pub async fn from_settings(settings: Settings, fd_limit: u64) -> io::Result<Runn
     let (subject, strip) = (settings.subject.clone(), settings.strip.clone());
     match settings.source {
         SourceKind::Embedded => {
-            let (upstream, publisher) = Embedded::new(&config);
+            let window = Window {
+                span: settings.idempotency_window,
+                keys_max: usize::try_from(settings.idempotency_keys).unwrap_or(usize::MAX),
+            };
+            let (upstream, publisher) = Embedded::with_window(&config, window);
             if settings.demo_on() {
                 tokio::spawn(source::demo::run(publisher.clone(), seed));
             }

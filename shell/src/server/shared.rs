@@ -16,8 +16,11 @@ use tokio::sync::Notify;
 
 use super::counters::{Broken, Counters};
 use super::ports::Ports;
+use crate::auth::Auth;
+use crate::auth::publishers::Publishers;
 use crate::metrics::{Exporter, ShardSnapshot};
 use crate::recorder::{Recorder, Shares};
+use crate::reload::Reloads;
 use crate::settings::Settings;
 use crate::source::{Clock, EventSink, Publisher, SharedStatus};
 
@@ -32,6 +35,11 @@ pub(crate) struct Shared {
     pub(crate) gate: Mutex<Gate>,
     pub(crate) local_addr: SocketAddr,
     pub(crate) publisher: Publisher,
+    /// Who may publish beside the holder of `publish_token`.
+    pub(crate) publishers: Option<Arc<Publishers>>,
+    /// `None`: nobody has to authenticate.
+    pub(crate) auth: Option<Arc<Auth>>,
+    pub(crate) reloads: Reloads,
     pub(crate) source: SharedStatus,
     pub(crate) ports: Box<dyn Ports>,
     pub(crate) backlog: Backlog,
@@ -61,6 +69,8 @@ pub(crate) struct Made {
     pub(crate) gate: Gate,
     pub(crate) local_addr: SocketAddr,
     pub(crate) publisher: Publisher,
+    pub(crate) publishers: Option<Arc<Publishers>>,
+    pub(crate) auth: Option<Arc<Auth>>,
     pub(crate) source: SharedStatus,
     pub(crate) ports: Box<dyn Ports>,
     pub(crate) exporter: Exporter,
@@ -72,6 +82,13 @@ pub(crate) struct Made {
 
 impl Shared {
     pub(crate) fn new(made: Made) -> Self {
+        let mut reloads = Reloads::default();
+        if let Some(auth) = &made.auth {
+            reloads.add(Arc::clone(auth) as _);
+        }
+        if let Some(publishers) = &made.publishers {
+            reloads.add(Arc::clone(publishers) as _);
+        }
         let core_config = Config {
             started_unix_ms: made.started_unix_ms,
             ..made.settings.core_config()
@@ -85,6 +102,9 @@ impl Shared {
             gate: Mutex::new(made.gate),
             local_addr: made.local_addr,
             publisher: made.publisher,
+            publishers: made.publishers,
+            auth: made.auth,
+            reloads,
             source: made.source,
             ports: made.ports,
             backlog: Backlog::new(made.shards),

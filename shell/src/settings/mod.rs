@@ -24,6 +24,7 @@ pub use table::{Settings, Spec, TABLE};
 pub use value::{Choice, Cidr, LogFormat, MASK, NatsUrl, Secret, SourceKind};
 
 use gather::Asked;
+pub(crate) use quantity::parse_size;
 
 /// Shown by `--version`.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -153,6 +154,12 @@ impl Settings {
         self.source == SourceKind::Embedded && self.demo.unwrap_or(true)
     }
 
+    /// Whether clients must authenticate: there is something to verify their tokens with.
+    #[must_use]
+    pub fn auth_on(&self) -> bool {
+        !self.auth_keys.is_empty() || self.auth_secret_file.is_some()
+    }
+
     /// Whether the limits per address leave `peer` out: loopback and trusted proxies.
     #[must_use]
     pub fn is_exempt(&self, peer: IpAddr) -> bool {
@@ -204,6 +211,8 @@ impl Settings {
             ping_interval: self.ping_interval,
             idle_timeout: self.idle_timeout,
             write_stall: self.write_stall,
+            auth: self.auth_on(),
+            auth_timeout: self.auth_timeout,
             ..Config::default()
         }
     }

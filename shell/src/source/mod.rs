@@ -9,6 +9,7 @@ pub mod nats;
 mod publisher;
 mod pull;
 mod run;
+mod window;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,7 @@ use tokio::sync::{Notify, oneshot};
 pub use link::{NatsError, NatsOptions};
 pub use publisher::{PublishError, Published, Publisher};
 pub use run::run;
+pub use window::Window;
 
 /// The one clock of the server: [`Instant`]s since it was made. Cheap to copy.
 #[derive(Clone, Copy, Debug)]
