@@ -223,7 +223,8 @@ impl Shard {
         );
     }
 
-    fn allows(&self, index: u32, name: &str) -> bool {
+    /// Whether a connection may subscribe this name or pattern.
+    pub(super) fn allows(&self, index: u32, name: &str) -> bool {
         let session = self.slots[index as usize].session.as_ref();
         session.is_some_and(|session| session.access.allows(name))
     }

@@ -6,6 +6,7 @@ use alloc::vec;
 
 use super::{Context, Shard};
 use crate::event::{Event, Publication};
+use crate::history::Page;
 use crate::id::ConnId;
 use crate::reason::{CloseReason, TokenFault};
 use crate::record::codec::Code;
@@ -53,6 +54,8 @@ pub enum Call {
     Published(Arc<Publication>, u64),
     /// Any other event, with stand-ins for frames.
     Event(Event),
+    /// [`Input::History`], with stand-ins for frames.
+    History(u64, Option<Arc<Page>>),
     /// [`Input::Drain`].
     Drain(Instant),
     /// [`Shard::handle_timeout`].
@@ -104,10 +107,11 @@ pub(super) const READY: u8 = 20;
 pub(super) const TRANSMIT: u8 = 21;
 pub(super) const TRANSMIT_POLLED: u8 = 22;
 pub(super) const DROPPED: u8 = 23;
-pub(super) const OPEN_AS: u8 = 24;
-pub(super) const AUTHENTICATED: u8 = 25;
-pub(super) const TOKEN_REFUSED: u8 = 26;
-pub(super) const REVOKED: u8 = 27;
+pub(super) const HISTORY: u8 = 24;
+pub(super) const OPEN_AS: u8 = 25;
+pub(super) const AUTHENTICATED: u8 = 26;
+pub(super) const TOKEN_REFUSED: u8 = 27;
+pub(super) const REVOKED: u8 = 28;
 
 fn get_publication(from: &mut Reader<'_>) -> Result<Publication, Broken> {
     Ok(Publication {
@@ -167,6 +171,7 @@ impl record::Recorded for Shard {
             }
             WRITABLE => Call::Writable(Code::get(from)?),
             CLOSED => Call::Closed(Code::get(from)?, Code::get(from)?),
+            HISTORY => Call::History(Code::get(from)?, Code::get(from)?),
             DRAIN => Call::Drain(Code::get(from)?),
             OPEN_AS => Call::OpenAs(Code::get(from)?),
             AUTHENTICATED => Call::Authenticated(Code::get(from)?, Code::get(from)?),
@@ -263,6 +268,7 @@ impl Shard {
             Call::Revoked(conn) => Input::Revoked { conn },
             Call::Published(publication, _) => Input::Event(Event::Published(publication)),
             Call::Event(event) => Input::Event(event),
+            Call::History(request, page) => Input::History { request, page },
             Call::Drain(deadline) => Input::Drain { deadline },
             _ => return,
         };
