@@ -28,7 +28,13 @@ async fn sighup_reads_again_and_closes_who_is_revoked_and_nobody_else() {
     let dir = tempfile::tempdir().expect("a directory");
     let secret = secret_file(dir.path());
     let list = write(dir.path(), "revoked", "");
-    let server = Server::start(&["--auth-secret-file", &secret, "--auth-revoked", &list]);
+    let server = Server::start(&[
+        "--no-demo",
+        "--auth-secret-file",
+        &secret,
+        "--auth-revoked",
+        &list,
+    ]);
     let mut clients = Vec::new();
     for id in ["one", "two"] {
         let mut client = Client::connect(server.addr).await;
