@@ -174,7 +174,7 @@ async fn a_bad_token_at_the_upgrade_is_401_and_takes_no_place() {
     for (lines, fault) in [
         (vec![bearer(&sign(&late))], "expired"),
         (vec![bearer("hunter2")], "malformed"),
-        (vec![bearer(&format!("{good}A"))], "malformed"),
+        (vec![bearer(&format!("{good}A"))], "signature"),
         (vec![bearer(&good), subprotocol.clone()], "ambiguous"),
         (vec![bearer(&good), bearer(&good)], "ambiguous"),
         (
@@ -195,7 +195,12 @@ async fn a_bad_token_at_the_upgrade_is_401_and_takes_no_place() {
         let challenge = answer.header("www-authenticate");
         assert_eq!(challenge, Some("Bearer error=\"invalid_token\""));
     }
-    for (fault, count) in [("expired", "1"), ("malformed", "3"), ("ambiguous", "3")] {
+    for (fault, count) in [
+        ("expired", "1"),
+        ("malformed", "2"),
+        ("signature", "1"),
+        ("ambiguous", "3"),
+    ] {
         let series = format!("ws_auth_failures_total{{reason=\"{fault}\"}}");
         assert_eq!(metric(addr, &series).await, count, "{fault}");
     }

@@ -140,6 +140,9 @@ impl Settings {
             }
             let line = match value {
                 None => format!("# {name} is not set\n"),
+                Some(value) if check::is_idle(name, self) => {
+                    format!("# {name} = {value} (not used without a key)\n")
+                }
                 Some(value) if check::is_used(name, self.source) => format!("{name} = {value}\n"),
                 Some(value) => format!("# {name} = {value} (not used by this source)\n"),
             };
