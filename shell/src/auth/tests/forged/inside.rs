@@ -1,8 +1,6 @@
 //! Tokens of the right form whose claims are wrong.
 
-use TokenFault::{
-    Audience, Claims, Expired, Issuer as WrongIssuer, Malformed, NotYetValid, Revoked,
-};
+use TokenFault::{Audience, Claims, Expired, Issuer as WrongIssuer, NotYetValid, Revoked};
 
 use super::*;
 
