@@ -90,8 +90,12 @@ impl Key {
 pub(super) struct Keys(Vec<Key>);
 
 impl Keys {
-    /// The most keys. A token that names none is tried with each of its algorithm.
+    /// The most keys.
     pub(super) const MAX: usize = 64;
+
+    /// The most keys that one token is tried with, as each costs as much as a token is worth. Where more
+    /// could be meant, it must name one.
+    const TRIED_MAX: usize = 4;
 
     pub(super) fn new(keys: Vec<Key>) -> Self {
         Self(keys)
@@ -102,7 +106,7 @@ impl Keys {
     }
 
     /// The keys that a token may be signed with which names this key and this algorithm: where it names
-    /// a key, the one of that name, else those without a name.
+    /// a key, the one of that name, or, where there is none, those without a name.
     pub(super) fn candidates(
         &self,
         id: Option<&str>,
@@ -124,9 +128,10 @@ impl Keys {
             }
         }
         keys.retain(|key| key.algorithm() == algorithm);
-        if keys.is_empty() {
-            return Err(TokenFault::Algorithm);
+        match keys.len() {
+            0 => Err(TokenFault::Algorithm),
+            1..=Self::TRIED_MAX => Ok(keys),
+            _ => Err(TokenFault::UnknownKey),
         }
-        Ok(keys)
     }
 }

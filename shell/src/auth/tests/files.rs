@@ -59,6 +59,32 @@ fn keys_that_stand_alone_verify_whatever_the_token_calls_them() {
 }
 
 #[test]
+fn a_token_is_tried_with_four_keys_and_must_name_one_of_more() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let issuer = Issuer::new(SECRET);
+    let mut key = issuer.key_set()["keys"][2].clone();
+    let claims = with("aud", Value::Null).to_string();
+    let nameless = issuer.sign(Kind::EdDsa, r#"{"alg":"EdDSA"}"#, &claims);
+    let named = issuer.sign(Kind::EdDsa, r#"{"alg":"EdDSA","kid":"last"}"#, &claims);
+    for (count, expected) in [(4, None), (5, Some(TokenFault::UnknownKey))] {
+        let mut keys = Vec::new();
+        for at in 1..count {
+            let other = Issuer::new(SECRET).key_set();
+            keys.push(other["keys"][2].clone());
+            keys[at - 1]["kid"] = json!(format!("k{at}"));
+        }
+        key["kid"] = json!("last");
+        keys.push(key.clone());
+        let path = write(dir.path(), "keys", json!({ "keys": keys }).to_string());
+        let auth = auth(&["--auth-keys", &path])
+            .expect("keys")
+            .expect("it is on");
+        assert_eq!(verify(&auth, &nameless).err(), expected, "{count}");
+        assert_eq!(verify(&auth, &named).err(), None, "{count}");
+    }
+}
+
+#[test]
 fn every_bad_file_is_refused_without_a_word_of_what_is_in_it() {
     let dir = tempfile::tempdir().expect("a directory");
     let issuer = Issuer::new(SECRET);
