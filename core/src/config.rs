@@ -47,6 +47,10 @@ pub struct Config {
     pub subscribe_hold: Duration,
     /// How long the closing handshake may take before the socket is dropped.
     pub close_timeout: Duration,
+    /// Whether a client must authenticate before it may do anything else.
+    pub auth: bool,
+    /// How long it may take to, after which the connection is closed with 4001.
+    pub auth_timeout: Duration,
 }
 
 impl Default for Config {
@@ -69,6 +73,8 @@ impl Default for Config {
             write_stall: Duration::from_secs(10),
             subscribe_hold: Duration::from_secs(5),
             close_timeout: Duration::from_secs(5),
+            auth: false,
+            auth_timeout: Duration::from_secs(5),
         }
     }
 }
@@ -195,7 +201,9 @@ coded!(Config {
     idle_timeout,
     write_stall,
     subscribe_hold,
-    close_timeout
+    close_timeout,
+    auth,
+    auth_timeout
 });
 
 coded!(GateConfig {

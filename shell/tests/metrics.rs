@@ -3,8 +3,10 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use odin_core::reason::{CloseReason, ErrorCode, LostReason, Refusal, UnrecoveredReason};
-use odin_shell::metrics::{Exporter, Handshakes, HttpStats, ShardSnapshot, Snapshot};
+use odin_core::reason::{
+    CloseReason, ErrorCode, LostReason, Refusal, TokenFault, UnrecoveredReason,
+};
+use odin_shell::metrics::{AuthStats, Exporter, Handshakes, HttpStats, ShardSnapshot, Snapshot};
 use odin_shell::source::RequestKind;
 
 /// Names and types that dashboards and alert rules rely on.
@@ -53,6 +55,13 @@ const NAMES: &[(&str, &str)] = &[
     ("ws_errors_total", "counter"),
     ("ws_http_responses_total", "counter"),
     ("ws_http_published_total", "counter"),
+    ("ws_http_publish_forbidden_total", "counter"),
+    ("ws_http_duplicates_total", "counter"),
+    ("ws_http_idempotency_keys", "gauge"),
+    ("ws_http_idempotency_keys_dropped_total", "counter"),
+    ("ws_auth_accepted_total", "counter"),
+    ("ws_auth_failures_total", "counter"),
+    ("ws_auth_keys", "gauge"),
     ("ws_reloads_total", "counter"),
     ("ws_last_values_dropped_total", "counter"),
     ("ws_nats_messages_lost_total", "counter"),
@@ -148,8 +157,10 @@ fn every_labelled_series_exists_from_the_start() {
     each("ws_resumes_total", "outcome", &unrecovered);
     each("ws_resumes_total", "outcome", &["recovered"]);
     each("ws_errors_total", "code", &codes);
-    each("ws_handshakes_failed_total", "reason", &broken);
+    let faults: Vec<_> = TokenFault::ALL.iter().map(|fault| fault.label()).collect();
+    each("ws_auth_failures_total", "reason", &faults);
     each("ws_reloads_total", "outcome", &["ok", "failed"]);
+    each("ws_handshakes_failed_total", "reason", &broken);
     each(
         "ws_http_responses_total",
         "class",
@@ -209,8 +220,19 @@ fn values_are_summed_over_the_shards() {
     snapshot.feed.lost[LostReason::TooLarge as usize] = 8;
     snapshot.http = HttpStats {
         responses: [1, 2, 0, 1, 3],
+        publish_forbidden: 21,
+        duplicates: 22,
+        idempotency_keys: 23,
+        idempotency_keys_dropped: 24,
         ..HttpStats::default()
     };
+    snapshot.auth = AuthStats {
+        accepted: 31,
+        keys: 32,
+        ..AuthStats::default()
+    };
+    snapshot.auth.failures[TokenFault::Expired as usize] = 33;
+    snapshot.reloads = [41, 42];
     let text = render(snapshot);
     assert_values(
         &text,
@@ -252,6 +274,15 @@ fn values_are_summed_over_the_shards() {
             ("ws_memory_limit_bytes", "536870912"),
             ("ws_tasks_active", "42"),
             ("ws_goroutines_active", "42"),
+            ("ws_http_publish_forbidden_total", "21"),
+            ("ws_http_duplicates_total", "22"),
+            ("ws_http_idempotency_keys", "23"),
+            ("ws_http_idempotency_keys_dropped_total", "24"),
+            ("ws_auth_accepted_total", "31"),
+            ("ws_auth_keys", "32"),
+            ("ws_auth_failures_total{reason=\"expired\"}", "33"),
+            ("ws_reloads_total{outcome=\"ok\"}", "41"),
+            ("ws_reloads_total{outcome=\"failed\"}", "42"),
             ("ws_http_responses_total{class=\"1xx\"}", "1"),
             ("ws_http_responses_total{class=\"2xx\"}", "2"),
             ("ws_http_responses_total{class=\"4xx\"}", "1"),

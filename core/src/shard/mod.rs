@@ -5,6 +5,7 @@
 //!
 //! - `api`: what goes in and what comes out;
 //! - `lifecycle`: opening, closing, deadlines, drain;
+//! - `auth`: who a connection is for, and what that allows;
 //! - `requests`, `subscribe`, `start`, `resume`, `replay`: what clients ask for;
 //! - `feed_events`: what the Feed says;
 //! - `cold`, `archive`: what the log does not hold any more, from the upstream's history;
@@ -14,6 +15,7 @@
 
 mod api;
 mod archive;
+mod auth;
 mod bare;
 mod catalog;
 mod cold;
@@ -50,6 +52,7 @@ use bytes::Bytes;
 
 pub use self::api::{Input, Message, Output, Transmit};
 use self::archive::Archive;
+pub use self::auth::Grant;
 use self::catalog::Catalog;
 pub use self::inspect::{ChannelStanding, Inspection, Standing};
 use self::log::Store;
@@ -69,6 +72,7 @@ use crate::id::{ConnId, Order};
 use crate::limiter::Rate;
 use crate::stats::{Behind, Lag, Stats};
 use crate::time::Instant;
+use crate::wire::request::Token;
 
 /// What a shard knows of the source.
 #[derive(Debug)]
@@ -119,6 +123,8 @@ pub struct Shard {
     ready: VecDeque<ConnId>,
     windows: Windows,
     outputs: VecDeque<Output>,
+    /// Tokens that the shell has yet to take.
+    tokens: VecDeque<(ConnId, Token)>,
     deadlines: BTreeSet<(Instant, u32)>,
     taken: Taken,
     draining: Option<Instant>,
@@ -166,6 +172,7 @@ impl Shard {
             ready: VecDeque::new(),
             windows: Windows::default(),
             outputs: VecDeque::new(),
+            tokens: VecDeque::new(),
             deadlines: BTreeSet::new(),
             taken: Taken::default(),
             draining: None,
@@ -181,7 +188,7 @@ impl Shard {
         if self.tape.is_some() {
             self.note_timed(now, Timed::Open);
         }
-        let conn = self.insert_session(now);
+        let conn = self.insert_session(now, self.first_access(now));
         self.check(conn);
         conn
     }
@@ -208,6 +215,9 @@ impl Shard {
             Input::Written { conn, bytes } => self.written(now, conn, bytes),
             Input::Writable { conn } => self.writable(conn),
             Input::Closed { conn, reason } => self.closed(now, conn, reason),
+            Input::Authenticated { conn, grant } => self.authenticated(now, conn, grant),
+            Input::TokenRefused { conn, fault } => self.token_refused(now, conn, fault),
+            Input::Revoked { conn } => self.revoked(now, conn),
             Input::Event(event) => self.event_in_window(now, event),
             Input::History { request, page } => self.history(now, request, page),
             Input::Drain { deadline } => self.drain(now, deadline),
@@ -291,8 +301,8 @@ impl Shard {
         self.taken_slices()
     }
 
-    /// Whether the shell should read from this connection: not while its answers pile up or a
-    /// request of it is held. It can become true again after any call that takes `now`.
+    /// Whether the shell should read from this connection: not while its answers pile up, a request of
+    /// it is held or its token is being verified. It can become true again after any call that takes `now`.
     #[must_use]
     pub fn wants_read(&self, conn: ConnId) -> bool {
         self.session(conn).is_some_and(|session| {
@@ -300,7 +310,7 @@ impl Shard {
             let held = session
                 .extra
                 .as_ref()
-                .is_some_and(|extra| extra.held.is_some());
+                .is_some_and(|extra| extra.held.is_some() || extra.verifying.is_some());
             !busy && !held
         })
     }

@@ -13,7 +13,7 @@ use crate::wire::request::{Mode, OnLost};
 /// A field: its name, its bytes, and why every connection (or subscription) has it.
 type Field = (&'static str, usize, &'static str);
 
-const SESSION: [Field; 18] = [
+const SESSION: [Field; 19] = [
     (
         "pending_tail",
         4,
@@ -70,6 +70,11 @@ const SESSION: [Field; 18] = [
         "extra",
         8,
         "a box: replays, a held subscribe, drain and close, rare",
+    ),
+    (
+        "access",
+        8,
+        "a box: what a token allows; none without authentication",
     ),
     ("padding", 5, "to the next multiple of 8"),
 ];
@@ -143,6 +148,7 @@ fn a_session_is_as_large_as_its_reasons() {
             front,
             lane,
             extra,
+            access,
         } = session;
         [
             size_of_val(&pending_tail),
@@ -162,16 +168,17 @@ fn a_session_is_as_large_as_its_reasons() {
             size_of_val(&front),
             size_of_val(&lane),
             size_of_val(&extra),
+            size_of_val(&access),
         ]
     };
     let now = Instant::ZERO;
     let bucket = TokenBucket::full(now, &crate::limiter::Rate::default());
-    let found = of(Session::new(now, bucket, 0, now));
+    let found = of(Session::new(now, None, bucket, 0, now));
     let named = SESSION.map(|(_, bytes, _)| bytes);
     assert_eq!(found[..], named[..found.len()]);
     assert_eq!(size_of::<Session>(), bytes(&SESSION));
     // With its generation, and no byte for being there or not: two cache lines hold it.
-    assert_eq!(size_of::<Slot>(), 120);
+    assert_eq!(size_of::<Slot>(), 128);
 }
 
 #[test]

@@ -166,6 +166,31 @@ pub fn unsubscription_ack(id: Option<&RequestId>, unsubscribed: &[&str], count: 
     })
 }
 
+/// The server took subscriptions away; `count` is how many remain.
+#[must_use]
+pub fn unsubscribed(unsubscribed: &[&str], count: u32, reason: &str) -> Bytes {
+    frame::text(|sink| {
+        sink.raw(r#"{"type":"unsubscription_ack","unsubscribed":"#);
+        sink.strings(unsubscribed);
+        sink.raw(r#","count":"#);
+        sink.number(count.into());
+        sink.raw(r#","reason":"#);
+        sink.string(reason);
+        sink.raw("}");
+    })
+}
+
+/// The answer to a token that is accepted: when it expires, in seconds since the Unix epoch.
+#[must_use]
+pub fn auth_ack(id: Option<&RequestId>, expires_at: u64) -> Bytes {
+    frame::text(|sink| {
+        begin(sink, r#"{"type":"auth_ack""#, id);
+        sink.raw(r#","expires_at":"#);
+        sink.number(expires_at);
+        sink.raw("}");
+    })
+}
+
 /// The end of a replay that sent all of `from..=to`, which was `count` messages.
 #[must_use]
 pub fn replay_complete(

@@ -23,6 +23,7 @@ use tokio::io::ReadBuf;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};
 
+use crate::auth::Accepted;
 use crate::driver::{Local, State};
 use crate::listener::Stream;
 use crate::server::shared::{Permit, Seat, Talk};
@@ -35,17 +36,20 @@ const READS_PER_POLL: usize = 4;
 /// A connection's places in the counts of the server, given back when they are dropped.
 pub(crate) type Places = (Seat, Permit);
 
-/// Takes over an upgraded socket, with the response that is still to be written and the bytes that the
-/// client sent after its handshake.
+/// Takes over an upgraded socket, with the response that is still to be written, the bytes that the client
+/// sent after its handshake, and the token that came with that.
 pub(crate) fn start<S: Stream>(
     local: &Rc<Local<S>>,
     socket: S,
     response: Vec<u8>,
     early: &[u8],
     places: Places,
+    accepted: Option<Accepted>,
 ) {
     let now = local.shared.clock.now();
-    let id = local.state().open(now, local.shared.talk, socket, response);
+    let id = local
+        .state()
+        .open(now, local.shared.talk, socket, response, accepted);
     let task = Connection {
         local: Rc::clone(local),
         id,

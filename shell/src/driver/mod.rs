@@ -76,6 +76,8 @@ pub(crate) enum Command<D> {
     Report(oneshot::Sender<ShardSnapshot>),
     /// What was recorded, please.
     Recording(oneshot::Sender<Option<Recording>>),
+    /// Tokens may have been revoked.
+    Reloaded,
     /// Tell every connection to go before this moment.
     Drain(Instant),
     /// Drop every connection and end.
@@ -149,7 +151,7 @@ pub(crate) async fn run<S: Stream>(
     shard.coalesce(&shared.settings.coalesce_config());
     shard.record(shared.shares.shard);
     let local = Rc::new(Local {
-        state: RefCell::new(State::<S>::new(shard)),
+        state: RefCell::new(State::<S>::new(shard, shared.auth.clone())),
         kick: Notify::new(),
         shared,
         index,
@@ -305,6 +307,7 @@ impl<S: Stream> Local<S> {
                 let recording = self.state().shard.recording(self.number(), true);
                 let _ = answer.send(recording);
             }
+            Command::Reloaded => self.state().revoke(self.shared.clock.now()),
             Command::Drain(deadline) => {
                 // What was published before the drain comes before its closes.
                 self.take_in(None, events, Intake::ALL);

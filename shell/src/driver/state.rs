@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use odin_core::history::Fetch;
@@ -10,6 +11,7 @@ use odin_core::reason::CloseReason;
 use odin_core::shard::{Input, Output, Shard};
 use odin_core::time::Instant;
 
+use crate::auth::{Accepted, Auth};
 use crate::connection::Parser;
 use crate::listener::Stream;
 use crate::metrics::{Client, ShardSnapshot};
@@ -40,11 +42,15 @@ struct Entry<S> {
     paused: bool,
     /// It is in the list of those that may be paused.
     listed: bool,
+    /// The `jti` of the token that it was authenticated by.
+    token: Option<Box<str>>,
 }
 
 /// The core's shard, and the sockets of its connections.
 pub(crate) struct State<S> {
     pub(crate) shard: Shard,
+    /// Verifies the tokens that the core wants verified.
+    auth: Option<Arc<Auth>>,
     entries: Vec<Option<Entry<S>>>,
     /// The responses to upgrades that go out before the first frame of their connection.
     responses: Vec<(ConnId, Vec<u8>)>,
@@ -60,9 +66,10 @@ pub(crate) struct State<S> {
 }
 
 impl<S: Stream> State<S> {
-    pub(super) fn new(shard: Shard) -> Self {
+    pub(super) fn new(shard: Shard, auth: Option<Arc<Auth>>) -> Self {
         Self {
             shard,
+            auth,
             entries: Vec::new(),
             responses: Vec::new(),
             living: 0,
@@ -73,17 +80,19 @@ impl<S: Stream> State<S> {
         }
     }
 
-    /// Takes in a socket whose upgrade is done but for its response.
+    /// Takes in a socket whose upgrade is done but for its response, and the token that came with it.
     pub(crate) fn open(
         &mut self,
         now: Instant,
         talk: Talk,
         socket: S,
         response: Vec<u8>,
+        accepted: Option<Accepted>,
     ) -> ConnId {
-        let id = match talk {
-            Talk::Protocol => self.shard.open(now),
-            Talk::Echo => self.shard.open_bare(now),
+        let (id, token) = match (talk, accepted) {
+            (Talk::Echo, _) => (self.shard.open_bare(now), None),
+            (Talk::Protocol, None) => (self.shard.open(now), None),
+            (Talk::Protocol, Some(Accepted { grant, id })) => (self.shard.open_as(now, grant), id),
         };
         self.responses.push((id, response));
         if self.entries.len() <= id.index() {
@@ -98,6 +107,7 @@ impl<S: Stream> State<S> {
             midway: false,
             paused: false,
             listed: false,
+            token,
         });
         id
     }
@@ -105,7 +115,42 @@ impl<S: Stream> State<S> {
     /// Gives the core an input and does what it then asks for, beside writing.
     pub(crate) fn input(&mut self, now: Instant, input: Input<'_>) {
         self.shard.handle(now, input);
+        self.verify(now);
         self.outputs(now);
+    }
+
+    /// Verifies the tokens that came with what the core was told last.
+    fn verify(&mut self, now: Instant) {
+        while let Some((conn, token)) = self.shard.poll_token() {
+            let Some(auth) = &self.auth else { continue };
+            let input = match auth.verify(token.expose(), now) {
+                Ok(Accepted { grant, id }) => {
+                    if let Some(entry) = find(&mut self.entries, conn) {
+                        entry.token = id;
+                    }
+                    Input::Authenticated { conn, grant }
+                }
+                Err(fault) => Input::TokenRefused { conn, fault },
+            };
+            self.shard.handle(now, input);
+        }
+    }
+
+    /// Tells the core whose tokens have been revoked.
+    pub(super) fn revoke(&mut self, now: Instant) {
+        let Some(auth) = self.auth.clone() else {
+            return;
+        };
+        let is_revoked = |conn: &ConnId| {
+            let entry = self.entries.get(conn.index()).and_then(Option::as_ref);
+            let entry = entry.filter(|entry| entry.generation == conn.generation());
+            let token = entry.and_then(|entry| entry.token.as_deref());
+            token.is_some_and(|token| auth.is_revoked(token))
+        };
+        let revoked: Vec<ConnId> = self.shard.connections().filter(is_revoked).collect();
+        for conn in revoked {
+            self.input(now, Input::Revoked { conn });
+        }
     }
 
     /// The connection's socket is gone: drops it and tells the core. Nothing, if that was done before.

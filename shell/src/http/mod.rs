@@ -13,6 +13,7 @@ mod prelude;
 mod publish;
 mod reply;
 mod status;
+mod token;
 mod upgrade;
 
 use std::cell::{Cell, RefCell};
@@ -33,6 +34,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
+use crate::auth::Accepted;
 use crate::connection;
 use crate::driver::{Handoff, Local};
 use crate::listener::Stream;
@@ -96,7 +98,9 @@ pub(crate) fn serve<S: Stream>(local: Rc<Local<S>>, handoff: Handoff<S::Detached
             Some(permit) => {
                 drop::<Handshake>(handshake);
                 let response = exchange.kept.take();
-                connection::start(&local, stream, response, &early, (seat, permit));
+                let accepted = exchange.accepted.take();
+                let places = (seat, permit);
+                connection::start(&local, stream, response, &early, places, accepted);
             }
             None => linger(stream).await,
         }
@@ -124,6 +128,8 @@ struct Exchange {
     permit: RefCell<Option<Permit>>,
     /// That response, which the connection's first write takes along.
     kept: RefCell<Vec<u8>>,
+    /// The token that came with the upgrade.
+    accepted: RefCell<Option<Accepted>>,
     /// Whether a request has arrived.
     heard: Cell<bool>,
     /// When the request at hand must be done.
@@ -139,6 +145,7 @@ impl Exchange {
             client: Cell::new(None),
             permit: RefCell::new(None),
             kept: RefCell::new(Vec::new()),
+            accepted: RefCell::new(None),
             heard: Cell::new(false),
             // The head has a timeout of its own.
             deadline: Cell::new(Instant::now() + UNLIMITED),
@@ -284,6 +291,11 @@ impl Exchange {
             .shared
             .admit(client)
             .map_err(|r| Box::new(reply::refused(&r)))?;
+        // After the Gate, which bounds how often a signature is verified; on refusal the place is free again.
+        let accepted = token::accept(&self.shared, &head.headers).inspect_err(|_| {
+            counters.broke(Broken::Unauthorized);
+        })?;
+        *self.accepted.borrow_mut() = accepted;
         *self.permit.borrow_mut() = Some(permit);
         Ok(upgrade.accept())
     }

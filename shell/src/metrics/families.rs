@@ -1,6 +1,8 @@
 //! The metrics, one by one: name, type, help and where the value comes from.
 
-use odin_core::reason::{CloseReason, ErrorCode, LostReason, Refusal, UnrecoveredReason};
+use odin_core::reason::{
+    CloseReason, ErrorCode, LostReason, Refusal, TokenFault, UnrecoveredReason,
+};
 use odin_core::stats::{Histogram, LATENCY_BOUNDS_NANOS, Stats};
 use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 
@@ -12,6 +14,7 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut out = Families(Vec::with_capacity(64));
     connections(&mut out, snapshot);
     traffic(&mut out, snapshot);
+    access(&mut out, snapshot);
     recovery(&mut out, snapshot);
     source(&mut out, snapshot);
     state(&mut out, snapshot);
@@ -138,6 +141,51 @@ fn traffic(out: &mut Families, s: &Snapshot) {
         "Parts of the configuration read again (SIGHUP), by outcome; what failed stays as it was.",
         "outcome",
         ["ok", "failed"].into_iter().zip(s.reloads),
+    );
+}
+
+fn access(out: &mut Families, s: &Snapshot) {
+    out.counter(
+        "ws_auth_accepted_total",
+        "Tokens of clients that were accepted, those of a refresh included.",
+        s.auth.accepted,
+    );
+    out.counters(
+        "ws_auth_failures_total",
+        "Tokens of clients that were not accepted, by reason.",
+        "reason",
+        labelled(TokenFault::ALL, &s.auth.failures, |fault| fault.label()),
+    );
+    out.gauge(
+        "ws_auth_keys",
+        "Keys that tokens of clients are verified with; 0: clients need no token.",
+        s.auth.keys as f64,
+    );
+    out.counters(
+        "ws_reloads_total",
+        "Parts of the configuration read again (SIGHUP), by outcome; what failed stays as it was.",
+        "outcome",
+        ["ok", "failed"].into_iter().zip(s.reloads),
+    );
+    out.counter(
+        "ws_http_publish_forbidden_total",
+        "Publications refused because of a missing or wrong token, or one that does not allow the channel.",
+        s.http.publish_forbidden,
+    );
+    out.counter(
+        "ws_http_duplicates_total",
+        "Messages over HTTP that were not taken again, by their idempotency key.",
+        s.http.duplicates,
+    );
+    out.gauge(
+        "ws_http_idempotency_keys",
+        "Idempotency keys that the embedded source keeps.",
+        s.http.idempotency_keys as f64,
+    );
+    out.counter(
+        "ws_http_idempotency_keys_dropped_total",
+        "Idempotency keys forgotten before idempotency_window had passed, because there were too many.",
+        s.http.idempotency_keys_dropped,
     );
 }
 

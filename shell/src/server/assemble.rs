@@ -18,7 +18,8 @@ use crate::listener::{self, Acceptor, Threads};
 use crate::settings::{Settings, SourceKind};
 use crate::source::history::{History, NoHistory};
 use crate::source::{
-    self, Clock, NatsOptions, Publisher, Upstream, embedded::Embedded, jetstream, nats::Nats,
+    self, Clock, NatsOptions, Publisher, Upstream, Window, embedded::Embedded, jetstream,
+    nats::Nats,
 };
 use crate::tls::Certificates;
 
@@ -73,7 +74,11 @@ async fn assemble(talk: Talk, settings: Settings, fd_limit: u64) -> io::Result<R
     let (subject, strip) = (settings.subject.clone(), settings.strip.clone());
     match settings.source {
         SourceKind::Embedded => {
-            let (upstream, publisher) = Embedded::new(&config);
+            let window = Window {
+                span: settings.idempotency_window,
+                keys_max: usize::try_from(settings.idempotency_keys).unwrap_or(usize::MAX),
+            };
+            let (upstream, publisher) = Embedded::with_window(&config, window);
             if settings.demo_on() {
                 tokio::spawn(source::demo::run(publisher.clone(), seed));
             }

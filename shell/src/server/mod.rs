@@ -23,6 +23,8 @@ use odin_core::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::auth::Auth;
+use crate::auth::publishers::Publishers;
 use crate::driver;
 use crate::listener::{Listener, Spawn, Tuning};
 use crate::metrics::Exporter;
@@ -82,7 +84,8 @@ pub struct RunningServer {
 /// Starts a server.
 ///
 /// # Errors
-/// When the listener has no address or a shard's thread cannot be started.
+/// When the listener has no address, a file of keys or tokens is not what it should be, or a shard's
+/// thread cannot be started.
 pub fn start<L, P, U, M>(settings: Settings, parts: Parts<L, P, U, M>) -> io::Result<RunningServer>
 where
     L: Listener,
@@ -138,6 +141,10 @@ where
             commands: command_queue,
         });
     }
+    let auth = Auth::new(&settings).map_err(|error| setting("auth", &error))?;
+    let publishers = settings.publish_tokens.as_deref().map(Publishers::new);
+    let publishers = publishers.transpose();
+    let publishers = publishers.map_err(|error| setting("publish_tokens", &error))?;
     let config = settings.gate_config(parts.connections_max);
     let status = SharedStatus::default();
     let shares = Shares::of(settings.record_bytes, shards);
@@ -151,6 +158,8 @@ where
         local_addr: parts.listener.local_addr()?,
         publisher: parts.publisher,
         history: parts.history,
+        publishers: publishers.map(Arc::new),
+        auth: auth.map(Arc::new),
         source: status.clone(),
         ports: Box::new(ports),
         exporter: Exporter::new().map_err(io::Error::other)?,
@@ -162,6 +171,12 @@ where
         certificates: extras.certificates,
         admin_addr: admin_addr.transpose()?,
     }));
+    if shared.auth.is_none() && !shared.is_loopback(Entrance::Main) {
+        tracing::warn!(
+            address = %shared.local_addr,
+            "everybody who reaches this address may subscribe everything: no authentication is configured (auth_keys)"
+        );
+    }
     let (alive, ended) = mpsc::channel(1);
     for (index, queues) in queues.into_iter().enumerate() {
         let (shared, alive) = (Arc::clone(&shared), Alive(alive.clone()));
@@ -193,6 +208,11 @@ where
         tasks,
         ended,
     })
+}
+
+/// What is wrong with the files that a setting names.
+fn setting(name: &str, error: &str) -> io::Error {
+    io::Error::other(format!("{name}: {error}"))
 }
 
 /// Tells the server that a shard ended, however it did.
@@ -257,14 +277,15 @@ impl RunningServer {
         self.shared.record(cause).await
     }
 
-    /// Reads again what comes from files: the certificate. What cannot be read stays as it was, and the log
-    /// says why. Connections stay.
+    /// Reads again what comes from files: the certificate, keys, revoked tokens, publishers. What cannot be read
+    /// stays as it was, and the log says why. A connection whose token is revoked by now is closed.
     pub async fn reload(&self) {
         let shared = Arc::clone(&self.shared);
         let read = tokio::task::spawn_blocking(move || shared.reloads.run()).await;
         if let Err(error) = read {
             tracing::error!(%error, "reading again failed");
         }
+        self.shared.ports.reloaded();
     }
 
     /// Waits for the server to fail: it has no other way to end by itself.

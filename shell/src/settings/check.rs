@@ -12,7 +12,7 @@ use super::{RESERVED_BYTES, SettingsError};
 /// Whether a source uses a setting.
 pub(super) fn is_used(name: &str, source: SourceKind) -> bool {
     match name {
-        "demo" => source == SourceKind::Embedded,
+        "demo" | "idempotency_window" | "idempotency_keys" => source == SourceKind::Embedded,
         "stream" | "history_bytes" | "history_fetches" => source == SourceKind::Jetstream,
         "subject" | "strip" => source != SourceKind::Embedded,
         _ if name.starts_with("nats_") => source != SourceKind::Embedded,
@@ -20,10 +20,15 @@ pub(super) fn is_used(name: &str, source: SourceKind) -> bool {
     }
 }
 
+/// Whether a setting is a rule about tokens that nobody is asked for.
+pub(super) fn is_idle(name: &str, settings: &Settings) -> bool {
+    name.starts_with("auth_") && !settings.auth_on()
+}
+
 /// Which sources use a setting that not all use, for messages.
 fn used_by(name: &str) -> &'static str {
     match name {
-        "demo" => "embedded",
+        "demo" | "idempotency_window" | "idempotency_keys" => "embedded",
         "stream" | "history_bytes" | "history_fetches" => "jetstream",
         _ => "nats or jetstream",
     }
@@ -39,6 +44,7 @@ fn contradiction(keys: &[&'static str], message: String) -> Result<(), SettingsE
 /// Finds the first contradiction.
 pub(super) fn check(settings: &Settings, gathered: &Gathered) -> Result<(), SettingsError> {
     unused(settings, gathered)?;
+    authentication(settings, gathered)?;
     source(settings)?;
     transport(settings)?;
     thresholds(settings)?;
@@ -68,6 +74,20 @@ fn unused(s: &Settings, gathered: &Gathered) -> Result<(), SettingsError> {
         }
     }
     Ok(())
+}
+
+/// Rules about tokens that nobody is asked for would give a false sense of safety.
+fn authentication(s: &Settings, gathered: &Gathered) -> Result<(), SettingsError> {
+    let mut given = super::TABLE
+        .iter()
+        .filter(|spec| is_idle(spec.name, s) && gathered.explicit(spec.name).is_some());
+    match given.next() {
+        None => Ok(()),
+        Some(spec) => contradiction(
+            &[spec.name, "auth_keys", "auth_secret_file"],
+            "without a key nobody is asked for a token; give one of the last two".into(),
+        ),
+    }
 }
 
 fn source(s: &Settings) -> Result<(), SettingsError> {

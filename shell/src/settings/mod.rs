@@ -24,6 +24,7 @@ pub use table::{Settings, Spec, TABLE};
 pub use value::{Choice, Cidr, LogFormat, MASK, NatsUrl, Secret, SourceKind};
 
 use gather::Asked;
+pub(crate) use quantity::parse_size;
 
 /// Shown by `--version`.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -139,6 +140,9 @@ impl Settings {
             }
             let line = match value {
                 None => format!("# {name} is not set\n"),
+                Some(value) if check::is_idle(name, self) => {
+                    format!("# {name} = {value} (not used without a key)\n")
+                }
                 Some(value) if check::is_used(name, self.source) => format!("{name} = {value}\n"),
                 Some(value) => format!("# {name} = {value} (not used by this source)\n"),
             };
@@ -151,6 +155,12 @@ impl Settings {
     #[must_use]
     pub fn demo_on(&self) -> bool {
         self.source == SourceKind::Embedded && self.demo.unwrap_or(true)
+    }
+
+    /// Whether clients must authenticate: there is something to verify their tokens with.
+    #[must_use]
+    pub fn auth_on(&self) -> bool {
+        !self.auth_keys.is_empty() || self.auth_secret_file.is_some()
     }
 
     /// Whether the limits per address leave `peer` out: loopback and trusted proxies.
@@ -211,6 +221,8 @@ impl Settings {
             ping_interval: self.ping_interval,
             idle_timeout: self.idle_timeout,
             write_stall: self.write_stall,
+            auth: self.auth_on(),
+            auth_timeout: self.auth_timeout,
             ..Config::default()
         }
     }

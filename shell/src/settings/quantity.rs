@@ -43,7 +43,8 @@ const SIZE_UNITS: [(&str, u64); 4] = [
     ("B", 1),
 ];
 
-fn parse_size(text: &str) -> Option<u64> {
+/// The bytes of a text such as `64KiB`.
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
     let at = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());

@@ -140,6 +140,12 @@ settings! {
     "Access" {
         /// The bearer token that POST /publish asks for; without one only loopback may publish.
         publish_token: Option<Secret> = Maybe(Token), "", "SECRET";
+        /// The file of publishers: tokens, each with the names and patterns that it may publish to.
+        publish_tokens: Option<PathBuf> = Maybe(Path), "", "FILE";
+        /// How long the embedded source knows a message again by its idempotency key.
+        idempotency_window: Duration = Time(Duration::from_secs(1), DAY), "2m", "DURATION";
+        /// The most idempotency keys that the embedded source keeps.
+        idempotency_keys: u32 = Count(1, 10_000_000), "10000", "N";
         /// The bearer token for administration; without one only loopback may administer.
         admin_token: Option<Secret> = Maybe(Token), "", "SECRET";
         /// Names that a Host header may have, beside loopback ones, while listening on loopback.
@@ -150,6 +156,24 @@ settings! {
         trusted_proxies: Vec<Cidr> = List(Network), "", "NET[,NET]";
         /// Whether connections of trusted proxies begin with a header of the PROXY protocol, version 2.
         proxy_protocol: bool = Switch, "false", "";
+    }
+    "Authentication" {
+        /// Files with the keys that clients' tokens (JWT) are verified with: PEM or JWKS; with one, clients must authenticate.
+        auth_keys: Vec<PathBuf> = List(Path), "", "FILE[,FILE]";
+        /// The file with the shared secret that clients' tokens are verified with (HS256).
+        auth_secret_file: Option<PathBuf> = Maybe(Path), "", "FILE";
+        /// Who may have issued a token (`iss`); not set: whoever has a key.
+        auth_issuer: Vec<String> = List(User), "", "NAME[,NAME]";
+        /// Whom a token must be for (`aud`); not set: a token that names somebody is refused.
+        auth_audience: Vec<String> = List(User), "", "NAME[,NAME]";
+        /// The claim that lists the names and patterns which may be subscribed.
+        auth_claim: String = User, "channels", "NAME";
+        /// How far the clocks of this server and of the issuer may be apart.
+        auth_leeway: Duration = Time(Duration::ZERO, Duration::from_secs(300)), "5s", "DURATION";
+        /// How long a client may take to authenticate after its upgrade; 0: no limit.
+        auth_timeout: Duration = Time(Duration::ZERO, HOUR), "5s", "DURATION";
+        /// The file with the ids (`jti`) of revoked tokens, one a line.
+        auth_revoked: Option<PathBuf> = Maybe(Path), "", "FILE";
     }
     "Admission" {
         /// The most WebSocket connections; auto: as many as memory and file descriptors allow.

@@ -12,6 +12,7 @@ mod publisher;
 mod pull;
 mod requests;
 mod run;
+mod window;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,7 @@ pub use link::{NatsError, NatsOptions};
 pub use publisher::{PublishError, Published, Publisher};
 pub use requests::RequestKind;
 pub use run::run;
+pub use window::Window;
 
 /// The one clock of the server: [`Instant`]s since it was made. Cheap to copy.
 #[derive(Clone, Copy, Debug)]

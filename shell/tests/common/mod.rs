@@ -1,6 +1,8 @@
 //! A server in this process, and a client that sends exactly the bytes that it is told to.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod tokens;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::sync::Arc;

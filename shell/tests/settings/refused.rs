@@ -97,6 +97,10 @@ fn values_at_and_past_their_bounds() {
         ("--allowed-hosts", "a.b:1,[::1]", "http://a.b"),
         ("--publish-token", "abc", ""),
         ("--admin-token", "-abc", "a b"),
+        ("--idempotency-window", "1s", "999ms"),
+        ("--idempotency-keys", "1", "0"),
+        ("--auth-keys", "a.pem,b.json", "a.pem,"),
+        ("--auth-secret-file", "a", ""),
         ("--log", "warn,odin_shell=debug", "odin_shell=loud"),
     ] {
         run(&[flag, good], &[]);

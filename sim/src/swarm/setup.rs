@@ -181,6 +181,9 @@ fn shard_limits(rng: &mut Rng, roomy: bool) -> Config {
         write_stall: rng.pick(&[secs(2), secs(10), secs(10)]),
         subscribe_hold: rng.pick(&[secs(0), secs(1), secs(5)]),
         close_timeout: rng.pick(&[secs(1), secs(5)]),
+        // The clients of the swarm have no tokens.
+        auth: false,
+        auth_timeout: default.auth_timeout,
     }
 }
 
