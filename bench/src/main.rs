@@ -1,0 +1,82 @@
+//! Measures the release server beside the least that a server could do. `make bench` runs it; the method
+//! is in `docs/PERFORMANCE.md`.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod cases;
+mod clock;
+mod figure;
+mod floor;
+mod frame;
+mod histogram;
+mod load;
+mod message;
+mod process;
+mod publisher;
+mod source;
+mod suite;
+mod topology;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What may fail says so in words.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+const USAGE: &str = "\
+odin-bench run [--server PATH] [--only CASE[,CASE]] [--runs N]   measures, and prints the table
+odin-bench list                                                  the cases
+odin-bench floor HOST:PORT                                       the floor, fed by whoever listens there";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match command(&words) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("odin-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command(words: &[String]) -> Result<ExitCode> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["run", options @ ..] => {
+            let missed = suite::run(&options_of_run(options)?)?;
+            Ok(ExitCode::from(u8::from(missed > 0)))
+        }
+        ["list"] => {
+            for case in cases::ALL {
+                println!("{:<16} {}", case.name, case.about);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        ["floor", feed] => {
+            floor::run(feed.parse()?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => Err(format!("it is one of\n{USAGE}").into()),
+    }
+}
+
+fn options_of_run(words: &[&str]) -> Result<suite::Options> {
+    let mut options = suite::Options {
+        server: PathBuf::from("target/release/odin-ws"),
+        only: Vec::new(),
+        runs: 5,
+    };
+    for pair in words.chunks(2) {
+        match *pair {
+            ["--server", path] => options.server = path.into(),
+            // Empty where the variable of `make` is not given.
+            ["--only", names] => {
+                let names = names.split(',').filter(|name| !name.is_empty());
+                options.only = names.map(str::to_owned).collect();
+            }
+            ["--runs", count] => options.runs = count.parse::<usize>()?.max(1),
+            _ => return Err(format!("{pair:?} is no option\n{USAGE}").into()),
+        }
+    }
+    Ok(options)
+}
