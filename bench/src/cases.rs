@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::Result;
-use crate::bench::{Bench, Outcome, Target, Work};
+use crate::bench::{Bench, Outcome, PUBLISHED_MIN, Target, Work};
 use crate::figure::{Figure, Unit};
 use crate::process;
 use crate::topology::Topology;
@@ -47,12 +47,12 @@ cases! {
     };
     "saturation", "1 channel, 1,000 subscribers, 256 B: the highest rate that is held", saturation;
     "million", "1 channel, 1,000 subscribers, 256 B, 1,000,000 deliveries/s", million;
+    "recorder", "1,000,000 deliveries/s with the flight recorder and without", recorder;
     "coalesce", "1 channel, 1,000 subscribers, 256 B, 400 messages/s, with --coalesce 20ms and without", coalesce;
     "rate-10k", "1 channel, 10,000 subscribers, 256 B, 40 messages/s", rate_10k;
     "slow-clients", "1,000 fast clients at 200,000 deliveries/s, alone and beside 300 slow ones", slow_clients;
     "idle", "10,000 idle connections, subscribed to 1 channel: memory, and what a scrape costs", idle;
     "upgrade", "5,000 upgrades, 64 at a time", upgrade;
-    "recorder", "1,000,000 deliveries/s with the flight recorder and without", recorder;
     "payload-64", "1 channel, 1,000 subscribers, 50 messages/s, 64 B", |bench| {
         told(bench, &Work { payload: 64, ..Work::one(1_000, 50.0) })
     };
@@ -83,24 +83,27 @@ fn cpu(what: &str, outcome: &Outcome) -> Figure {
     )
 }
 
+fn together(what: &str, outcome: &Outcome) -> Figure {
+    let name = format!("{what}: messages that a client reads at once");
+    Figure::new(name, outcome.together, Unit::Count)
+}
+
 fn latency(what: &str, outcome: &Outcome) -> impl Iterator<Item = Figure> {
     let names = ["p50", "p99", "p99.9"].map(|name| format!("{what}: latency {name}"));
     let figures = names.into_iter().zip(outcome.latency_ms);
     figures.map(|(name, millis)| Figure::new(name, millis, Unit::Millis))
 }
 
-fn whole(outcome: &Outcome) -> Figure {
+fn whole(what: &str, outcome: &Outcome) -> Figure {
     if let Some(problem) = &outcome.problem {
         eprintln!("  not whole: {problem}");
     }
-    if outcome.published <= 0.99 {
+    if outcome.published <= PUBLISHED_MIN {
         let percent = 100.0 * outcome.published;
         eprintln!("  only {percent:.1} % of the messages could be published in time");
     }
-    Figure::must(
-        "every message delivered once, in order, in time",
-        outcome.held(),
-    )
+    let name = format!("{what}: every message delivered once, in order, in time");
+    Figure::must(name, outcome.held())
 }
 
 /// Server and floor at the same work.
@@ -119,7 +122,8 @@ fn compare(bench: &mut Bench, work: &Work) -> Result<(Vec<Figure>, Figure)> {
         Unit::Percent,
     ));
     figures.extend(latency("floor", &floor).chain(latency("server", &server)));
-    figures.push(whole(&server));
+    figures.push(whole("floor", &floor));
+    figures.push(whole("server", &server));
     Ok((figures, ratio))
 }
 
@@ -163,6 +167,7 @@ fn saturation(bench: &mut Bench) -> Result<Vec<Figure>> {
         rate.at_least(0.99 * 1_500_000.0),
         cpu("at that rate", &best),
     ];
+    figures.push(together("at that rate", &best));
     figures.extend(latency("at that rate", &best));
     Ok(figures)
 }
@@ -173,8 +178,9 @@ fn million(bench: &mut Bench) -> Result<Vec<Figure>> {
     let ratio = server.cpu_us / floor.cpu_us;
     let ratio = Figure::new("of the floor's at 50 messages/s", ratio, Unit::Times);
     let mut figures = vec![cpu("server", &server).at_most(0.9), ratio.at_most(0.15)];
+    figures.push(together("server", &server));
     figures.extend(latency("server", &server));
-    figures.push(whole(&server));
+    figures.push(whole("server", &server));
     Ok(figures)
 }
 
@@ -182,8 +188,9 @@ fn coalesce(bench: &mut Bench) -> Result<Vec<Figure>> {
     let work = Work::one(1_000, 400.0);
     let without = bench.measure(SERVER, &work)?;
     let mut figures = vec![cpu("without", &without).at_most(2.5)];
+    figures.push(together("without", &without));
     figures.extend(latency("without", &without));
-    figures.push(whole(&without));
+    figures.push(whole("without", &without));
     if !bench.has_flag("--coalesce") {
         eprintln!("  this server has no --coalesce");
         figures.push(Figure::must("the server has --coalesce", false));
@@ -191,16 +198,18 @@ fn coalesce(bench: &mut Bench) -> Result<Vec<Figure>> {
     }
     let with = bench.measure(Target::Server(&["--coalesce", "20ms"]), &work)?;
     figures.push(cpu("with --coalesce 20ms", &with).at_most(1.0));
+    figures.push(together("with --coalesce 20ms", &with));
     figures.extend(latency("with --coalesce 20ms", &with));
-    figures.push(whole(&with));
+    figures.push(whole("with --coalesce 20ms", &with));
     Ok(figures)
 }
 
 fn rate_10k(bench: &mut Bench) -> Result<Vec<Figure>> {
     let server = bench.measure(SERVER, &Work::one(10_000, 40.0))?;
     let mut figures = vec![
-        whole(&server),
+        whole("server", &server),
         cpu("server", &server),
+        together("server", &server),
         Figure::new("deliveries", server.rate, Unit::PerSecond).at_least(0.97 * 400_000.0),
     ];
     let quantiles = latency("server", &server);
@@ -238,7 +247,7 @@ fn slow_clients(bench: &mut Bench) -> Result<Vec<Figure>> {
         Figure::new("alone: latency p99", alone.latency_ms[1], Unit::Millis),
         Figure::new("beside: latency p99", beside.latency_ms[1], Unit::Millis),
         times("latency p99", beside.latency_ms[1], alone.latency_ms[1]),
-        whole(&beside),
+        whole("beside", &beside),
     ])
 }
 
@@ -327,7 +336,9 @@ fn recorder(bench: &mut Bench) -> Result<Vec<Figure>> {
     Ok(vec![
         cpu("off", &off),
         cpu("on", &on),
+        together("off", &off),
+        together("on", &on),
         Figure::new("on, of off", on.cpu_us / off.cpu_us, Unit::Times).at_most(1.05),
-        whole(&on),
+        whole("on", &on),
     ])
 }

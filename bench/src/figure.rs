@@ -17,6 +17,8 @@ pub(crate) enum Unit {
     Percent,
     /// How many times as much.
     Times,
+    /// A plain number.
+    Count,
     /// 1: yes; 0: no. In the median of all runs: most of them.
     Yes,
 }
@@ -116,6 +118,7 @@ impl fmt::Display for Value {
             Unit::Bytes => write!(f, "{} B", grouped(value)),
             Unit::Percent => write!(f, "{number} %"),
             Unit::Times => write!(f, "{number} x"),
+            Unit::Count => f.write_str(&number),
             Unit::Yes if value >= 1.0 => f.write_str("yes"),
             Unit::Yes => f.write_str("no"),
         }

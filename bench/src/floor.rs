@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -36,56 +36,68 @@ struct Client {
 /// Who is where.
 struct Floor {
     epoll: OwnedFd,
+    listener: TcpListener,
+    /// Where frames come from.
+    feed: TcpStream,
     clients: Vec<Client>,
     channels: BTreeMap<u32, Vec<usize>>,
-    /// Frames that came in.
-    feed: Vec<u8>,
+    /// What came of a frame that is not whole yet.
+    received: Vec<u8>,
 }
 
 /// Serves until the connection to `feed`, which frames come in on, ends.
 pub(crate) fn run(feed: SocketAddr) -> Result<()> {
-    let mut feed = TcpStream::connect(feed)?;
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    println!("floor listening on {}", listener.local_addr()?);
-    let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-    listener.set_nonblocking(true)?;
-    epoll::add(
-        &epoll,
-        &listener,
-        EventData::new_u64(CLIENTS),
-        EventFlags::IN,
-    )?;
-    feed.set_nonblocking(true)?;
-    epoll::add(&epoll, &feed, EventData::new_u64(FEED), EventFlags::IN)?;
-    let mut floor = Floor {
-        epoll,
-        clients: Vec::new(),
-        channels: BTreeMap::new(),
-        feed: Vec::new(),
-    };
-    let mut events = Vec::with_capacity(1024);
-    loop {
-        events.clear();
-        match epoll::wait(&floor.epoll, spare_capacity(&mut events), None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        for event in &events {
-            let (data, flags) = (event.data, event.flags);
-            match data.u64() {
-                CLIENTS => floor.accept(&listener)?,
-                FEED if !floor.take_in(&mut feed)? => return Ok(()),
-                FEED => {}
-                client => floor.client(usize::try_from(client)?, flags)?,
-            }
-        }
-    }
+    let (floor, addr) = Floor::start(feed)?;
+    println!("floor listening on {addr}");
+    floor.serve()
 }
 
 impl Floor {
-    fn accept(&mut self, listener: &TcpListener) -> Result<()> {
+    /// Connects to where frames come from, and listens for clients: where, it says.
+    fn start(feed: SocketAddr) -> Result<(Self, SocketAddr)> {
+        let feed = TcpStream::connect(feed)?;
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let addr = listener.local_addr()?;
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        listener.set_nonblocking(true)?;
+        feed.set_nonblocking(true)?;
+        for (socket, token) in [(listener.as_fd(), CLIENTS), (feed.as_fd(), FEED)] {
+            epoll::add(&epoll, socket, EventData::new_u64(token), EventFlags::IN)?;
+        }
+        let floor = Self {
+            epoll,
+            listener,
+            feed,
+            clients: Vec::new(),
+            channels: BTreeMap::new(),
+            received: Vec::new(),
+        };
+        Ok((floor, addr))
+    }
+
+    fn serve(mut self) -> Result<()> {
+        let mut events = Vec::with_capacity(1024);
         loop {
-            let socket = match listener.accept() {
+            events.clear();
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            for event in &events {
+                let (data, flags) = (event.data, event.flags);
+                match data.u64() {
+                    CLIENTS => self.accept()?,
+                    FEED if !self.take_in()? => return Ok(()),
+                    FEED => {}
+                    client => self.client(usize::try_from(client)?, flags)?,
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self) -> Result<()> {
+        loop {
+            let socket = match self.listener.accept() {
                 Ok((socket, _)) => socket,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error.into()),
@@ -104,17 +116,17 @@ impl Floor {
     }
 
     /// Reads frames and writes each to its subscribers; false: there will be no more.
-    fn take_in(&mut self, feed: &mut TcpStream) -> Result<bool> {
-        let held = self.feed.len();
-        self.feed.resize(held + 64 * 1024, 0);
-        let read = match feed.read(&mut self.feed[held..]) {
+    fn take_in(&mut self) -> Result<bool> {
+        let held = self.received.len();
+        self.received.resize(held + 64 * 1024, 0);
+        let read = match self.feed.read(&mut self.received[held..]) {
             Ok(0) => return Ok(false),
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error.into()),
         };
-        self.feed.truncate(held + read);
-        let frames = std::mem::take(&mut self.feed);
+        self.received.truncate(held + read);
+        let frames = std::mem::take(&mut self.received);
         let mut rest = &frames[..];
         while let Some((header, body)) = rest.split_first_chunk::<HEADER>() {
             let [a, b, c, d, len @ ..] = *header;
@@ -132,7 +144,7 @@ impl Floor {
             }
             rest = &body[len..];
         }
-        self.feed.extend_from_slice(rest);
+        self.received.extend_from_slice(rest);
         Ok(true)
     }
 
@@ -248,7 +260,66 @@ fn write_some(mut socket: &TcpStream, bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::clock;
+    use crate::load::Load;
+    use crate::source::Source;
+    use crate::topology::Topology;
+
+    /// The floor, a load of 20 clients, of which each has a channel of its own and half of two shared
+    /// ones, and the way in.
+    fn twenty() -> (Source, Load) {
+        let topology = Topology::Own { shared: 2, each: 1 };
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let (floor, addr) = Floor::start(listener.local_addr().expect("it")).expect("a floor");
+        std::thread::spawn(move || floor.serve());
+        let source = Source::floor(&listener, topology.channels(20)).expect("a way in");
+        let mut load = Load::new(256).expect("a load");
+        let clients = (0..20).map(|client| topology.of(client, 20));
+        load.connect(addr, clients, false).expect("20 clients");
+        (source, load)
+    }
+
+    fn receive(load: &mut Load, deliveries: u64) {
+        let mut turns = 0;
+        while load.tally.deliveries < deliveries {
+            turns += 1;
+            assert!(turns < 1_000, "{:?}", load.tally);
+            load.turn(Duration::from_millis(10)).expect("a turn");
+        }
+    }
+
+    #[test]
+    fn every_subscriber_gets_every_message_of_its_channels_once() {
+        let (mut source, mut load) = twenty();
+        for round in 0..100 {
+            for channel in 0..22 {
+                source.put(channel, 256, clock::now());
+            }
+            source.flush().expect("it is taken");
+            receive(&mut load, (round + 1) * 40);
+        }
+        let tally = &load.tally;
+        assert_eq!(
+            (tally.deliveries, tally.broken, tally.notices),
+            (4_000, 0, 0)
+        );
+        assert_eq!(tally.problem, None);
+        assert!(tally.latency.quantile(500) > 0);
+    }
+
+    #[test]
+    fn a_message_that_is_missing_is_seen() {
+        let (mut source, mut load) = twenty();
+        source.put(21, 256, 1);
+        source.skip(21);
+        source.put(21, 256, 1);
+        source.flush().expect("it is taken");
+        receive(&mut load, 20);
+        assert_eq!(load.tally.broken, 10);
+    }
 
     #[test]
     fn the_answer_of_the_standard() {

@@ -11,13 +11,15 @@ mod frame;
 mod histogram;
 mod load;
 mod message;
+mod plot;
 mod process;
 mod publisher;
+mod scale;
 mod source;
 mod suite;
 mod topology;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// What may fail says so in words.
@@ -26,6 +28,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 const USAGE: &str = "\
 odin-bench run [--server PATH] [--only CASE[,CASE]] [--runs N]   measures, and prints the table
 odin-bench list                                                  the cases
+odin-bench scale [--plots DIR]                                   one shard in memory, up to 1,000,000 sessions
 odin-bench floor HOST:PORT                                       the floor, fed by whoever listens there";
 
 fn main() -> ExitCode {
@@ -52,23 +55,28 @@ fn command(words: &[String]) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        ["floor", feed] => {
-            floor::run(feed.parse()?)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        ["scale"] => done(scale::run(None)),
+        ["scale", "--plots", folder] => done(scale::run(Some(Path::new(folder)))),
+        // What `scale` runs for each size.
+        ["scale-of", sessions] => done(scale::run_one(sessions.parse()?)),
+        ["floor", feed] => done(floor::run(feed.parse()?)),
         _ => Err(format!("it is one of\n{USAGE}").into()),
     }
 }
 
+fn done(result: Result<()>) -> Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
+}
+
 fn options_of_run(words: &[&str]) -> Result<suite::Options> {
     let mut options = suite::Options {
-        server: PathBuf::from("target/release/odin-ws"),
+        server: None,
         only: Vec::new(),
         runs: 5,
     };
     for pair in words.chunks(2) {
         match *pair {
-            ["--server", path] => options.server = path.into(),
+            ["--server", path] => options.server = Some(path.into()),
             // Empty where the variable of `make` is not given.
             ["--only", names] => {
                 let names = names.split(',').filter(|name| !name.is_empty());

@@ -12,8 +12,8 @@ use crate::figure::{Figure, Value, median};
 /// What to run.
 #[derive(Debug)]
 pub(crate) struct Options {
-    /// The release server.
-    pub(crate) server: PathBuf,
+    /// The server; `None`: the one beside this program.
+    pub(crate) server: Option<PathBuf>,
     /// The names of the cases; none: all.
     pub(crate) only: Vec<String>,
     /// How often.

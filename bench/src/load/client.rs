@@ -60,6 +60,7 @@ impl Client {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
             Ok(_) | Err(_) => return self.gone(tally, "a connection ended"),
         };
+        tally.reads += u64::from(!self.slow);
         self.rest.clear();
         let used = self.take_in(&buffer[..held + read], now(), tally);
         self.rest.extend_from_slice(&buffer[used..held + read]);

@@ -13,6 +13,8 @@ pub(crate) struct Tally {
     pub(crate) acked: u64,
     /// Messages that fast clients received.
     pub(crate) deliveries: u64,
+    /// Reads that brought something, of fast clients.
+    pub(crate) reads: u64,
     /// Messages that slow clients received.
     pub(crate) slow_deliveries: u64,
     /// Answers to heartbeats.
@@ -36,6 +38,7 @@ impl Tally {
             upgraded: 0,
             acked: 0,
             deliveries: 0,
+            reads: 0,
             slow_deliveries: 0,
             pongs: 0,
             broken: 0,
