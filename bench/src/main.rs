@@ -5,6 +5,7 @@
 mod bench;
 mod cases;
 mod clock;
+mod curve;
 mod figure;
 mod floor;
 mod frame;
@@ -19,8 +20,10 @@ mod source;
 mod suite;
 mod topology;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use bench::Bench;
 
 /// What may fail says so in words.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -28,6 +31,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 const USAGE: &str = "\
 odin-bench run [--server PATH] [--only CASE[,CASE]] [--runs N]   measures, and prints the table
 odin-bench list                                                  the cases
+odin-bench curve [--server PATH] [--plots DIR]                   cost of a delivery by the rate of messages
 odin-bench scale [--plots DIR]                                   one shard in memory, up to 1,000,000 sessions
 odin-bench floor HOST:PORT                                       the floor, fed by whoever listens there";
 
@@ -46,7 +50,8 @@ fn command(words: &[String]) -> Result<ExitCode> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["run", options @ ..] => {
-            let missed = suite::run(&options_of_run(options)?)?;
+            let options = Options::read(options, &["--server", "--only", "--runs"])?;
+            let missed = suite::run(&options)?;
             Ok(ExitCode::from(u8::from(missed > 0)))
         }
         ["list"] => {
@@ -55,8 +60,16 @@ fn command(words: &[String]) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        ["scale"] => done(scale::run(None)),
-        ["scale", "--plots", folder] => done(scale::run(Some(Path::new(folder)))),
+        ["curve", options @ ..] => {
+            let options = Options::read(options, &["--server", "--plots"])?;
+            done(curve::run(
+                &mut Bench::new(options.server)?,
+                options.plots.as_deref(),
+            ))
+        }
+        ["scale", options @ ..] => done(scale::run(
+            Options::read(options, &["--plots"])?.plots.as_deref(),
+        )),
         // What `scale` runs for each size.
         ["scale-of", sessions] => done(scale::run_one(sessions.parse()?)),
         ["floor", feed] => done(floor::run(feed.parse()?)),
@@ -68,23 +81,44 @@ fn done(result: Result<()>) -> Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
-fn options_of_run(words: &[&str]) -> Result<suite::Options> {
-    let mut options = suite::Options {
-        server: None,
-        only: Vec::new(),
-        runs: 5,
-    };
-    for pair in words.chunks(2) {
-        match *pair {
-            ["--server", path] => options.server = Some(path.into()),
-            // Empty where the variable of `make` is not given.
-            ["--only", names] => {
-                let names = names.split(',').filter(|name| !name.is_empty());
-                options.only = names.map(str::to_owned).collect();
+/// What the commands may be told.
+#[derive(Debug)]
+struct Options {
+    /// The server; `None`: the one beside this program.
+    server: Option<PathBuf>,
+    /// The names of the cases; none: all.
+    only: Vec<String>,
+    /// How often each is measured.
+    runs: usize,
+    /// Where plots are written; `None`: nowhere.
+    plots: Option<PathBuf>,
+}
+
+impl Options {
+    /// Reads pairs of an option, of those that are `taken`, and its value.
+    fn read(words: &[&str], taken: &[&str]) -> Result<Self> {
+        let mut options = Self {
+            server: None,
+            only: Vec::new(),
+            runs: 5,
+            plots: None,
+        };
+        for pair in words.chunks(2) {
+            match *pair {
+                [option, _] if !taken.contains(&option) => {
+                    return Err(format!("there is no option {option} here\n{USAGE}").into());
+                }
+                ["--server", path] => options.server = Some(path.into()),
+                // Empty where the variable of `make` is not given.
+                ["--only", names] => {
+                    let names = names.split(',').filter(|name| !name.is_empty());
+                    options.only = names.map(str::to_owned).collect();
+                }
+                ["--runs", count] => options.runs = count.parse::<usize>()?.max(1),
+                ["--plots", folder] => options.plots = Some(folder.into()),
+                _ => return Err(format!("{pair:?}: a value is missing\n{USAGE}").into()),
             }
-            ["--runs", count] => options.runs = count.parse::<usize>()?.max(1),
-            _ => return Err(format!("{pair:?} is no option\n{USAGE}").into()),
         }
+        Ok(options)
     }
-    Ok(options)
 }

@@ -146,3 +146,28 @@ pub(crate) fn get(addr: SocketAddr, path: &str) -> Result<(u16, String)> {
     let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     Ok((status, body.to_owned()))
 }
+
+/// The machine in one line: processors, memory, kernel, and what else was running.
+pub(crate) fn machine() -> Result<String> {
+    let processors = std::fs::read_to_string("/proc/cpuinfo")?;
+    let named = |line: &&str| line.starts_with("model name");
+    let model = processors
+        .lines()
+        .find(named)
+        .and_then(|line| line.split_once(": "));
+    let model = model.map_or("unknown processor", |(_, model)| model);
+    let count = std::thread::available_parallelism()?;
+    let memory = std::fs::read_to_string("/proc/meminfo")?;
+    let kib = memory
+        .split_whitespace()
+        .nth(1)
+        .and_then(|word| word.parse::<u64>().ok());
+    let gib = kib.unwrap_or(0) / (1024 * 1024);
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let load = std::fs::read_to_string("/proc/loadavg")?;
+    let load = load.split(' ').next().unwrap_or_default();
+    let kernel = kernel.trim();
+    Ok(format!(
+        "{count} x {model}, {gib} GiB, Linux {kernel}; load average at the end {load}."
+    ))
+}

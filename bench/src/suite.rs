@@ -1,24 +1,13 @@
 //! Runs the cases in turn, as often as asked, and prints the table of medians.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::Result;
 use crate::bench::Bench;
 use crate::cases::{self, Case};
 use crate::figure::{Figure, Value, median};
-
-/// What to run.
-#[derive(Debug)]
-pub(crate) struct Options {
-    /// The server; `None`: the one beside this program.
-    pub(crate) server: Option<PathBuf>,
-    /// The names of the cases; none: all.
-    pub(crate) only: Vec<String>,
-    /// How often.
-    pub(crate) runs: usize,
-}
+use crate::process;
+use crate::{Options, Result};
 
 /// Runs the cases and prints the table. Gives the number of bars that are not met.
 pub(crate) fn run(options: &Options) -> Result<usize> {
@@ -39,8 +28,14 @@ pub(crate) fn run(options: &Options) -> Result<usize> {
             results.push(figures);
         }
     }
-    let (table, missed) = table(&chosen, &runs);
-    print!("{table}");
+    let (tables, bars) = tables(&chosen, &runs);
+    let missed = bars.iter().filter(|bar| !bar.met).count();
+    print!(
+        "{}\n{} runs.\n{tables}{}",
+        process::machine()?,
+        options.runs,
+        summary(&bars)
+    );
     Ok(missed)
 }
 
@@ -58,38 +53,57 @@ fn chosen(only: &[String]) -> Result<Vec<&'static Case>> {
     only.iter().map(find).collect()
 }
 
-/// The table in Markdown, and the number of bars that are not met.
-fn table(cases: &[&Case], runs: &[Vec<Vec<Figure>>]) -> (String, usize) {
-    let mut table = String::new();
-    let (mut bars, mut missed) = (0, 0);
+/// A figure that must be something, as it came out.
+struct Verdict {
+    line: String,
+    met: bool,
+}
+
+/// A table in Markdown for each case, and every figure that has a bar.
+fn tables(cases: &[&Case], runs: &[Vec<Vec<Figure>>]) -> (String, Vec<Verdict>) {
+    let mut tables = String::new();
+    let mut verdicts = Vec::new();
     for (case, runs) in cases.iter().zip(runs) {
-        let _ = writeln!(table, "\n### {}: {}\n", case.name, case.about);
-        table.push_str("| figure | median | lowest to highest | bar | |\n|---|---|---|---|---|\n");
+        let _ = writeln!(tables, "\n### {}: {}\n", case.name, case.about);
+        tables.push_str("| figure | median | lowest to highest | bar | |\n|---|---|---|---|---|\n");
         for figure in runs.first().into_iter().flatten() {
             // By name: a figure may be missing in a run where something failed.
             let of = |run: &Vec<Figure>| {
-                run.iter()
-                    .find(|other| other.what == figure.what)
-                    .map(|f| f.value)
+                let found = run.iter().find(|other| other.what == figure.what);
+                found.map(|figure| figure.value)
             };
             let values: Vec<f64> = runs.iter().filter_map(of).collect();
             let middle = median(&values);
             let edge = |edge: fn(f64, f64) -> f64| values.iter().copied().fold(middle, edge);
-            let verdict = figure.bar.is_met(middle);
-            bars += usize::from(verdict.is_some());
-            missed += usize::from(verdict == Some(false));
+            let (what, unit, bar) = (&figure.what, figure.unit, figure.bar.show(figure.unit));
+            let shown = Value(middle, unit);
+            let met = figure.bar.is_met(middle);
+            let verdict = met.map_or("", |met| if met { "met" } else { "**not met**" });
+            let (low, high) = (Value(edge(f64::min), unit), Value(edge(f64::max), unit));
             let _ = writeln!(
-                table,
-                "| {} | {} | {} to {} | {} | {} |",
-                figure.what,
-                Value(middle, figure.unit),
-                Value(edge(f64::min), figure.unit),
-                Value(edge(f64::max), figure.unit),
-                figure.bar.show(figure.unit),
-                verdict.map_or("", |met| if met { "met" } else { "**not met**" }),
+                tables,
+                "| {what} | {shown} | {low} to {high} | {bar} | {verdict} |"
             );
+            if let Some(met) = met {
+                let name = case.name;
+                let line = format!("| {name} | {what} | {shown} | {bar} | {verdict} |");
+                verdicts.push(Verdict { line, met });
+            }
         }
     }
-    let _ = writeln!(table, "\n{} of {bars} bars are met.", bars - missed);
-    (table, missed)
+    (tables, verdicts)
+}
+
+/// All bars in one table.
+fn summary(verdicts: &[Verdict]) -> String {
+    let lines: Vec<&str> = verdicts
+        .iter()
+        .map(|verdict| verdict.line.as_str())
+        .collect();
+    let met = verdicts.iter().filter(|verdict| verdict.met).count();
+    format!(
+        "\n### All bars\n\n| case | figure | median | bar | |\n|---|---|---|---|---|\n{}\n\n{met} of {} are met.\n",
+        lines.join("\n"),
+        verdicts.len()
+    )
 }
