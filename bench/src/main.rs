@@ -29,7 +29,8 @@ use bench::Bench;
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const USAGE: &str = "\
-odin-bench run [--server PATH] [--only CASE[,CASE]] [--runs N]   measures, and prints the table
+odin-bench run [--server PATH] [--only CASE[,CASE]] [--runs N] [--write FILE]
+                                                                 measures, and prints the tables
 odin-bench list                                                  the cases
 odin-bench curve [--server PATH] [--plots DIR]                   cost of a delivery by the rate of messages
 odin-bench scale [--plots DIR]                                   one shard in memory, up to 1,000,000 sessions
@@ -50,7 +51,7 @@ fn command(words: &[String]) -> Result<ExitCode> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["run", options @ ..] => {
-            let options = Options::read(options, &["--server", "--only", "--runs"])?;
+            let options = Options::read(options, &["--server", "--only", "--runs", "--write"])?;
             let missed = suite::run(&options)?;
             Ok(ExitCode::from(u8::from(missed > 0)))
         }
@@ -90,6 +91,8 @@ struct Options {
     only: Vec<String>,
     /// How often each is measured.
     runs: usize,
+    /// The file that the tables are written to as well; `None`: none.
+    write: Option<PathBuf>,
     /// Where plots are written; `None`: nowhere.
     plots: Option<PathBuf>,
 }
@@ -101,6 +104,7 @@ impl Options {
             server: None,
             only: Vec::new(),
             runs: 5,
+            write: None,
             plots: None,
         };
         for pair in words.chunks(2) {
@@ -109,12 +113,14 @@ impl Options {
                     return Err(format!("there is no option {option} here\n{USAGE}").into());
                 }
                 ["--server", path] => options.server = Some(path.into()),
-                // Empty where the variable of `make` is not given.
+                // This and the file are empty where the variable of `make` is not given.
                 ["--only", names] => {
                     let names = names.split(',').filter(|name| !name.is_empty());
                     options.only = names.map(str::to_owned).collect();
                 }
                 ["--runs", count] => options.runs = count.parse::<usize>()?.max(1),
+                ["--write", ""] => {}
+                ["--write", file] => options.write = Some(file.into()),
                 ["--plots", folder] => options.plots = Some(folder.into()),
                 _ => return Err(format!("{pair:?}: a value is missing\n{USAGE}").into()),
             }

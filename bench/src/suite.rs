@@ -30,12 +30,16 @@ pub(crate) fn run(options: &Options) -> Result<usize> {
     }
     let (tables, bars) = tables(&chosen, &runs);
     let missed = bars.iter().filter(|bar| !bar.met).count();
-    print!(
+    let text = format!(
         "{}\n{} runs.\n{tables}{}",
         process::machine()?,
         options.runs,
         summary(&bars)
     );
+    print!("{text}");
+    if let Some(file) = &options.write {
+        std::fs::write(file, format!("# What `make bench` printed\n\n{text}"))?;
+    }
     Ok(missed)
 }
 
