@@ -140,35 +140,41 @@ fn told(bench: &mut Bench, work: &Work) -> Result<Vec<Figure>> {
 }
 
 /// Goes up from 1,000,000 deliveries a second until a rate is not held: everything in order, published
-/// in time, and 99 % read within 250 ms.
+/// in time, and 99 % read within 250 ms. The figures are those of the last rate that was, or else of the
+/// first one.
 fn saturation(bench: &mut Bench) -> Result<Vec<Figure>> {
     const P99_MAX: f64 = 250.0;
-    let work = Work::one(1_000, 0.0);
+    const CLIENTS: u32 = 1_000;
+    const RATES: [f64; 7] = [
+        1_000.0, 1_500.0, 1_750.0, 2_000.0, 2_250.0, 2_500.0, 3_000.0,
+    ];
+    let span = Duration::from_secs(2);
+    let work = Work::one(CLIENTS, 0.0);
     let mut stage = bench.stage(SERVER, &work)?;
     let mut best: Option<Outcome> = None;
-    for rate in [
-        1_000.0, 1_500.0, 1_750.0, 2_000.0, 2_250.0, 2_500.0, 3_000.0,
-    ] {
-        let outcome = stage.perform(&Work {
-            rate,
-            span: Duration::from_secs(2),
-            ..work
-        })?;
+    let mut held = 0.0;
+    for rate in RATES {
+        let outcome = stage.perform(&Work { rate, span, ..work })?;
         if !outcome.held() || outcome.latency_ms[1] >= P99_MAX {
+            let why = outcome.problem.clone().unwrap_or_else(|| {
+                let percent = 100.0 * outcome.published;
+                let p99 = outcome.latency_ms[1];
+                format!("{percent:.1} % could be published in time, p99 {p99:.0} ms")
+            });
+            eprintln!("  {rate} messages/s are not held: {why}");
+            best.get_or_insert(outcome);
             break;
         }
+        held = rate * f64::from(CLIENTS);
         best = Some(outcome);
     }
-    let Some(best) = best else {
-        return Ok(vec![Figure::must("1,000,000 deliveries/s held", false)]);
-    };
-    let rate = Figure::new("highest rate held, deliveries", best.rate, Unit::PerSecond);
-    let mut figures = vec![
-        rate.at_least(0.99 * 1_500_000.0),
-        cpu("at that rate", &best),
-    ];
-    figures.push(together("at that rate", &best));
-    figures.extend(latency("at that rate", &best));
+    let rate = Figure::new("highest rate held, deliveries", held, Unit::PerSecond);
+    let mut figures = vec![rate.at_least(1_500_000.0)];
+    if let Some(best) = best {
+        figures.push(cpu("at that rate", &best));
+        figures.push(together("at that rate", &best));
+        figures.extend(latency("at that rate", &best));
+    }
     Ok(figures)
 }
 

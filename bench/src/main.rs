@@ -128,3 +128,24 @@ impl Options {
         Ok(options)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_in_pairs() {
+        let words = ["--only", "idle,one-1k", "--runs", "3", "--write", ""];
+        let options = Options::read(&words, &["--only", "--runs", "--write"]).expect("options");
+        assert_eq!(options.only, ["idle", "one-1k"]);
+        assert_eq!((options.runs, options.write), (3, None));
+        for (words, message) in [
+            (&["--plots", "here"][..], "there is no option --plots here"),
+            (&["--only"], "a value is missing"),
+            (&["--runs", "many"], "invalid digit"),
+        ] {
+            let error = Options::read(words, &["--only", "--runs"]).expect_err(message);
+            assert!(error.to_string().contains(message), "{error}");
+        }
+    }
+}

@@ -111,3 +111,58 @@ fn summary(verdicts: &[Verdict]) -> String {
         verdicts.len()
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figure::Unit;
+
+    const CASE: Case = Case {
+        name: "dear",
+        about: "something that costs",
+        run: |_| Ok(Vec::new()),
+    };
+
+    fn run(cost: f64, whole: bool) -> Vec<Figure> {
+        let cost = Figure::new("cost", cost, Unit::Micros).at_most(1.0);
+        let told = Figure::new("told", 3.0, Unit::Count);
+        vec![cost, told, Figure::must("whole", whole)]
+    }
+
+    #[test]
+    fn medians_are_held_against_their_bars() {
+        let runs = [vec![run(0.5, true), run(1.25, false), run(9.0, true)]];
+        let (tables, bars) = tables(&[&CASE], &runs);
+        let expected = "
+### dear: something that costs
+
+| figure | median | lowest to highest | bar | |
+|---|---|---|---|---|
+| cost | 1.25 us | 0.50 us to 9.00 us | <= 1.00 us | **not met** |
+| told | 3.00 | 3.00 to 3.00 |  |  |
+| whole | yes | no to yes | yes | met |
+";
+        assert_eq!(tables, expected);
+        let summary = summary(&bars);
+        assert!(summary.contains("| dear | cost | 1.25 us | <= 1.00 us | **not met** |\n"));
+        assert!(summary.ends_with("\n1 of 2 are met.\n"), "{summary}");
+    }
+
+    #[test]
+    fn cases_are_chosen_by_name() {
+        let names = |only: &[&str]| -> Result<Vec<&str>> {
+            let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
+            Ok(chosen(&only)?.iter().map(|case| case.name).collect())
+        };
+        assert_eq!(names(&[]).map(|all| all.len()).ok(), Some(cases::ALL.len()));
+        assert_eq!(
+            names(&["idle", "one-1k"]).ok(),
+            Some(vec!["idle", "one-1k"])
+        );
+        let error = names(&["one"]).expect_err("there is none").to_string();
+        assert!(
+            error.starts_with("there is no case \"one\", only: one-1k "),
+            "{error}"
+        );
+    }
+}
