@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::bench::{Bench, Outcome, PUBLISHED_MIN, Target, Work};
-use crate::figure::{Figure, Unit};
+use crate::figure::{Bar, Figure, Unit};
 use crate::process;
 use crate::topology::Topology;
 
@@ -122,7 +122,12 @@ fn compare(bench: &mut Bench, work: &Work) -> Result<(Vec<Figure>, Figure)> {
         Unit::Percent,
     ));
     figures.extend(latency("floor", &floor).chain(latency("server", &server)));
-    figures.push(whole("floor", &floor));
+    // Nothing is asked of the floor, but where it does not keep up the ratio says little.
+    let bar = Bar::None;
+    figures.push(Figure {
+        bar,
+        ..whole("floor", &floor)
+    });
     figures.push(whole("server", &server));
     Ok((figures, ratio))
 }
