@@ -10,6 +10,7 @@ pub mod nats;
 mod publisher;
 mod pull;
 mod run;
+mod state;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
