@@ -5,13 +5,12 @@
 use std::collections::BTreeMap;
 
 use odin_core::config::FeedConfig;
-use odin_core::event::{Event, Kind};
 use odin_core::feed::{Command, Delivered, Feed, Input, Outcome, Output, SeqRange, Source, Tail};
 use odin_core::time::Instant;
 use proptest::prelude::*;
 
 use crate::driver::{PAYLOAD, RECORD_BYTES, check_recording};
-use crate::model::{Consumer, NANOS_PER_MILLI, Stored, Stream};
+use crate::model::{Consumer, Stored, Stream};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -28,7 +27,7 @@ enum Step {
     RollBack(u8, u8),
 }
 
-fn server(seed: u64) -> Feed {
+pub(crate) fn server(seed: u64) -> Feed {
     let source = Source::JetStream { stream: "S".into() };
     let mut feed = Feed::new(FeedConfig::default(), source, "odin.", seed);
     feed.record(RECORD_BYTES);
@@ -48,31 +47,31 @@ struct Kinds {
     shared: bool,
 }
 
-struct World {
-    stream: Stream,
-    consumer: Consumer,
+pub(crate) struct World {
+    pub(crate) stream: Stream,
+    pub(crate) consumer: Consumer,
     /// The message that is to be given again, and its place.
-    held: Option<(Stored, u64)>,
-    feed: Feed,
-    now: Instant,
-    connected: bool,
-    pending_command: Option<Command>,
+    pub(crate) held: Option<(Stored, u64)>,
+    pub(crate) feed: Feed,
+    pub(crate) now: Instant,
+    pub(crate) connected: bool,
+    pub(crate) pending_command: Option<Command>,
     /// What a client that subscribes everything holds: per channel the last seq; `None` after a
     /// notice that covers it.
-    chains: BTreeMap<String, Option<u64>>,
+    pub(crate) chains: BTreeMap<String, Option<u64>>,
     /// Whether a channel that is not in `chains` has an unknown past.
-    unknown: bool,
+    pub(crate) unknown: bool,
     /// Ranges that were announced as lost.
-    lost: Vec<(u64, u64)>,
+    pub(crate) lost: Vec<(u64, u64)>,
     /// Seq and time of every message since the number line began.
-    seen: Vec<(u64, u64)>,
-    resets: u64,
+    pub(crate) seen: Vec<(u64, u64)>,
+    pub(crate) resets: u64,
     /// How far the stream was when the number line was ready.
-    ready_at: u64,
+    pub(crate) ready_at: u64,
     /// The time of every message by epoch and seq, of all number lines.
-    named: BTreeMap<(String, u64), u64>,
+    pub(crate) named: BTreeMap<(String, u64), u64>,
     /// Whether a nonce was not written because the connection was cut or the answer a refusal.
-    nonce_refused: bool,
+    pub(crate) nonce_refused: bool,
 }
 
 impl World {
@@ -127,121 +126,6 @@ impl World {
                 Output::Event(event) => self.check(&event),
             }
         }
-    }
-
-    fn check(&mut self, event: &Event) {
-        match event {
-            Event::Published(p) => {
-                assert!(matches!(p.kind, Kind::Message | Kind::Snapshot));
-                assert!(
-                    self.seen.last().is_none_or(|last| last.0 < p.seq),
-                    "order of seq"
-                );
-                let channel = p.name.to_string();
-                match (self.chains.get(&channel), p.prev) {
-                    (Some(Some(last)), prev) => {
-                        assert_eq!(prev, Some(*last), "chain of {channel}");
-                        // A snapshot promises nothing about what lies between its messages.
-                        if !self.unknown {
-                            self.check_between(*last, p.seq, &channel);
-                        }
-                    }
-                    (Some(None), _) => {}
-                    (None, None) => assert!(self.unknown, "null after the snapshot"),
-                    (None, Some(prev)) => assert_eq!(prev, 0, "first of {channel}"),
-                }
-                self.chains.insert(channel, Some(p.seq));
-                self.seen.push((p.seq, p.ts));
-                if !self.unknown {
-                    self.name(p.seq, p.ts);
-                }
-            }
-            Event::Lost(l) => {
-                assert!(
-                    self.seen.last().is_none_or(|last| last.0 < l.from),
-                    "a loss of what was seen"
-                );
-                let to = l.to.expect("a stream knows its ranges");
-                let kept = self.stream.kept.iter().map(|m| m.seq);
-                // What a snapshot leaves out may be named with what was gone before it was whole.
-                let first = l.from.max(if self.unknown {
-                    u64::MAX
-                } else {
-                    self.ready_at + 1
-                });
-                let kept: Vec<u64> = kept.filter(|seq| first <= *seq && *seq <= to).collect();
-                assert!(kept.is_empty(), "{kept:?} is not lost");
-                self.lost.push((l.from, to));
-            }
-            Event::Reset(_) => {
-                self.chains.clear();
-                self.lost.clear();
-                self.seen.clear();
-                self.unknown = true;
-                self.resets += 1;
-            }
-            Event::SourceReady(ready) => {
-                self.ready_at = ready.head;
-                self.unknown = false;
-                let seen = self.seen.clone();
-                seen.iter().for_each(|(seq, ts)| self.name(*seq, *ts));
-            }
-            Event::Evict { .. } => {}
-        }
-    }
-
-    /// A position never means two messages, once a snapshot was whole. Before, it is void when the
-    /// snapshot is made again.
-    fn name(&mut self, seq: u64, ts: u64) {
-        let epoch = self.feed.epoch().expect("an epoch").to_string();
-        let other = self.named.insert((epoch, seq), ts);
-        assert!(
-            other.is_none_or(|other| other == ts),
-            "{seq} means two messages"
-        );
-    }
-
-    /// What the stream ever stored between two neighbours of a channel was announced.
-    fn check_between(&self, last: u64, next: u64, channel: &str) {
-        for m in self
-            .stream
-            .all
-            .iter()
-            // What was gone before the number line began was never promised.
-            .filter(|m| last.max(self.ready_at) < m.seq && m.seq < next)
-            .filter(|m| self.stream.is_ours(m))
-        {
-            let ours = char::from(b'A' + m.channel).to_string() == channel;
-            let announced = self
-                .lost
-                .iter()
-                .any(|(from, to)| (*from..=*to).contains(&m.seq));
-            assert!(
-                !ours || announced,
-                "{channel} {} is missing silently",
-                m.seq
-            );
-        }
-    }
-
-    /// Nothing is held that is not the stream's.
-    fn check_seen(&self) {
-        for (seq, ts) in &self.seen {
-            let theirs = self.stream.all.iter().find(|m| m.seq == *seq);
-            let theirs = theirs.map(|m| m.time / NANOS_PER_MILLI);
-            assert_eq!(theirs, Some(*ts), "message {seq} is of another past");
-        }
-    }
-
-    /// A server that starts now is on the same number line.
-    fn check_epoch(&self) {
-        if self.stream.drops_metadata || self.nonce_refused {
-            return;
-        }
-        let mut fresh = server(8);
-        fresh.handle(self.now, Input::Connected);
-        fresh.handle(self.now, Input::Info(self.stream.info()));
-        assert_eq!(fresh.epoch(), self.feed.epoch());
     }
 
     /// Carries out the command that waits, and is cut as a real connection is.

@@ -4,6 +4,7 @@ mod chain;
 mod driver;
 mod following;
 mod holes;
+mod judge;
 mod limits;
 mod model;
 mod nonce;

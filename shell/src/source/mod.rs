@@ -12,6 +12,7 @@ mod publisher;
 mod pull;
 mod requests;
 mod run;
+mod state;
 mod window;
 
 use std::future::Future;

@@ -33,6 +33,10 @@ impl World {
                 self.marks
                     .hit_if(Mark::PurgedUnread, purged > 0 && unread > keep as u64);
             }
+            Step::Vanish { channel } => {
+                self.publish(channel, 3)?;
+                self.stream.delete(&mut self.oracle, 0);
+            }
             Step::Delete { back } => self.stream.delete(&mut self.oracle, back),
             Step::Recreate if self.setup.upstream == Upstream::JetStream => {
                 let created = self.stream.created + 1_000 + self.now.as_nanos();

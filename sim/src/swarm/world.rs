@@ -138,6 +138,7 @@ impl World {
             | Step::Overload { .. }
             | Step::Purge { .. }
             | Step::Delete { .. }
+            | Step::Vanish { .. }
             | Step::Recreate
             | Step::Rollback { .. } => self.upstream_fault(step)?,
             Step::Hold { server, shard, on } => {
