@@ -208,7 +208,7 @@ impl Client {
                 .values()
                 .any(|request| request.kind == "unsubscribe"),
             "epoch_changed" => replay.crossed,
-            "upstream_unavailable" => self.epoch.is_none(),
+            "upstream_unavailable" => self.epoch.is_none() || self.may_be_unavailable,
             _ => false,
         };
         match legal {
