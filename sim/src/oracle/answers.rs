@@ -94,7 +94,7 @@ impl Client {
             }
             let latest = asked.mode == "latest";
             if let Some((resume, at)) = wish {
-                let away = self.may_be_unavailable;
+                let away = self.may_be_unavailable || laws.outages;
                 judge_resume(
                     laws, m, resume, at, position, latest, recovered, durable, failed, away,
                 )?;

@@ -39,6 +39,8 @@ pub struct Laws {
     pub roomy: bool,
     /// The stream goes back to earlier states.
     pub rolls_back: bool,
+    /// The upstream is away at times.
+    pub outages: bool,
 }
 
 /// A promise was broken.

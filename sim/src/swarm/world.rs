@@ -48,6 +48,7 @@ impl World {
             values_bounded: setup.values_bounded,
             roomy: setup.roomy,
             rolls_back: setup.rollbacks,
+            outages: false,
         });
         let stream = Stream {
             line: oracle.line(),
