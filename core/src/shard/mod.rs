@@ -8,7 +8,8 @@
 //! - `requests`, `subscribe`, `start`, `resume`, `replay`: what clients ask for;
 //! - `feed_events`: what the Feed says;
 //! - `cold`, `archive`: what the log does not hold any more, from the upstream's history;
-//! - `transmit`, `gather`, `settle`: what is written next, and what follows from what was.
+//! - `transmit`, `gather`, `settle`: what is written next, and what follows from what was;
+//! - `window`: whether what is ready is held back for a while.
 
 mod api;
 mod archive;
@@ -27,6 +28,8 @@ mod requests;
 mod resume;
 mod session;
 mod settle;
+#[cfg(test)]
+mod sizes;
 mod slab;
 mod start;
 mod subscribe;
@@ -34,6 +37,7 @@ mod subscription;
 mod transmit;
 #[cfg(feature = "verify")]
 mod verify;
+mod window;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
@@ -56,6 +60,7 @@ use self::subscription::{SubIx, Subscription, Topic};
 use self::transmit::Taken;
 #[cfg(feature = "verify")]
 pub use self::verify::Census;
+use self::window::Windows;
 use crate::config::Config;
 use crate::event::Lost;
 use crate::id::{ConnId, Order};
@@ -105,9 +110,12 @@ pub struct Shard {
     source: Source,
     /// Notices for all subscriptions that some connection may not have passed, oldest first.
     notices: VecDeque<Arc<Lost>>,
+    /// Up to this seq every subscription was told, or will be, that messages may be missing.
+    told_until: u64,
     /// How many notices there ever were: the number of the newest.
     notices_total: u64,
     ready: VecDeque<ConnId>,
+    windows: Windows,
     outputs: VecDeque<Output>,
     deadlines: BTreeSet<(Instant, u32)>,
     taken: Taken,
@@ -151,8 +159,10 @@ impl Shard {
                 begin: Order(1),
             },
             notices: VecDeque::new(),
+            told_until: 0,
             notices_total: 0,
             ready: VecDeque::new(),
+            windows: Windows::default(),
             outputs: VecDeque::new(),
             deadlines: BTreeSet::new(),
             taken: Taken::default(),
@@ -196,7 +206,7 @@ impl Shard {
             Input::Written { conn, bytes } => self.written(now, conn, bytes),
             Input::Writable { conn } => self.writable(conn),
             Input::Closed { conn, reason } => self.closed(now, conn, reason),
-            Input::Event(event) => self.event(now, event),
+            Input::Event(event) => self.event_in_window(now, event),
             Input::History { request, page } => self.history(now, request, page),
             Input::Drain { deadline } => self.drain(now, deadline),
         }
@@ -209,6 +219,7 @@ impl Shard {
             self.note_timed(now, Timed::Timeout);
         }
         self.catalog.drop_idle(now);
+        self.close_windows(now);
         while let Some((at, index)) = self.deadlines.first().copied()
             && at <= now
         {
@@ -224,7 +235,8 @@ impl Shard {
         let session = self.deadlines.first().map(|(at, _)| *at);
         let history = self.archive.due();
         let idle = self.catalog.next_idle();
-        [session, idle, history].into_iter().flatten().min()
+        let window = self.windows.next_close();
+        [session, idle, history, window].into_iter().flatten().min()
     }
 
     /// What to do next, beside writing. Poll until `None` after every call that takes `now`.
@@ -365,9 +377,9 @@ impl Shard {
         self.rouse(index);
     }
 
-    /// Puts a connection that has something to write into the ready queue, if it is idle.
+    /// Puts a connection that has something to write into the ready queue, if it is idle or held back.
     fn rouse(&mut self, index: u32) {
-        if self.at(index).state == State::Idle {
+        if matches!(self.at(index).state, State::Idle | State::Held) {
             self.at(index).state = State::Ready;
             self.ready.push_back(self.conn_id(index));
         }

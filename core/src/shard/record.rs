@@ -142,8 +142,10 @@ impl Shard {
             archive,
             source,
             notices,
+            told_until,
             notices_total,
             ready,
+            windows,
             outputs,
             deadlines: _,
             taken: _,
@@ -161,8 +163,10 @@ impl Shard {
         archive.put(out);
         source.put(out);
         notices.put(out);
+        told_until.put(out);
         notices_total.put(out);
         ready.put(out);
+        windows.put(out);
         outputs.put(out);
         draining.put(out);
         stats.put(out);
@@ -197,8 +201,10 @@ impl Shard {
             archive: Code::get(from)?,
             source: Code::get(from)?,
             notices: Code::get(from)?,
+            told_until: Code::get(from)?,
             notices_total: Code::get(from)?,
             ready: Code::get(from)?,
+            windows: Code::get(from)?,
             outputs: Code::get(from)?,
             deadlines,
             taken: Taken::default(),

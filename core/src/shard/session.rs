@@ -26,6 +26,8 @@ pub(crate) enum State {
     Idle,
     /// In the ready queue, once.
     Ready,
+    /// It has data, and a window holds it back.
+    Held,
     /// Given out by `poll_ready`; a transmit is under way.
     Taken,
     /// The socket is full.
@@ -102,6 +104,8 @@ pub(crate) struct Session {
     pub(crate) state: State,
     /// The last write took nothing or not all; cleared by one that took all.
     pub(crate) stalled: bool,
+    /// Which windows have it in their list, a bit for each.
+    pub(crate) held: u8,
     /// The index of the last subscription made.
     pub(crate) subscriptions: SubIx,
     pub(crate) subscription_count: u16,
@@ -135,6 +139,7 @@ impl Session {
             pending_tail: SubIx::NONE,
             state: State::Idle,
             stalled: false,
+            held: 0,
             subscriptions: SubIx::NONE,
             subscription_count: 0,
             pattern_count: 0,
@@ -206,6 +211,7 @@ coded!(Session {
     pending_tail,
     state,
     stalled,
+    held,
     subscriptions,
     subscription_count,
     pattern_count,
@@ -224,6 +230,7 @@ coded!(Session {
 coded_variants!(State {
     Idle,
     Ready,
+    Held,
     Taken,
     Blocked
 });

@@ -67,6 +67,10 @@ impl Shard {
             return self.refuse(index, code, &message, id);
         }
         let ready = self.source.ready;
+        // It was not told what the others were.
+        if !mutant::is(Mutant::LatecomerNotTold) {
+            self.told_until = 0;
+        }
         if self.at(index).subscription_count == 0 {
             self.at(index).notices_passed = self.notices_total;
         }

@@ -217,6 +217,23 @@ pub fn replay_incomplete(
 /// `channel`, of every subscription of the connection. `to` is `None` where the end is unknown.
 #[must_use]
 pub fn lost(channel: Option<&str>, from: u64, to: Option<u64>, reason: LostReason) -> Bytes {
+    notice_of_loss(channel, from, to, None, reason)
+}
+
+/// The same for every subscription. Where `until` is above `to`, further messages up to there may be
+/// missing as well, without another notice.
+#[must_use]
+pub fn lost_all(from: u64, to: Option<u64>, until: Option<u64>, reason: LostReason) -> Bytes {
+    notice_of_loss(None, from, to, until.filter(|_| until > to), reason)
+}
+
+fn notice_of_loss(
+    channel: Option<&str>,
+    from: u64,
+    to: Option<u64>,
+    until: Option<u64>,
+    reason: LostReason,
+) -> Bytes {
     frame::text(|sink| {
         sink.raw(r#"{"type":"lost""#);
         if let Some(channel) = channel {
@@ -227,6 +244,10 @@ pub fn lost(channel: Option<&str>, from: u64, to: Option<u64>, reason: LostReaso
         sink.number(from);
         sink.raw(r#","to":"#);
         sink.number_or_null(to);
+        if let Some(until) = until {
+            sink.raw(r#","until":"#);
+            sink.number(until);
+        }
         sink.raw(r#","reason":"#);
         sink.string(reason.label());
         sink.raw("}");

@@ -276,7 +276,7 @@ export class OdinClient {
     const about = l.channel === undefined ? [...this.#active.values()] : [this.#active.get(l.channel) ?? this.#cover(l.channel)];
     for (const s of about) {
       if (!s) continue;
-      s.lost.push({ notice: ++s.notices, from: l.from, to: l.to ?? Infinity });
+      s.lost.push({ notice: ++s.notices, from: l.from, to: l.until ?? l.to ?? Infinity });
       if (s.lost.length > LOST_MAX) {
         const [a, b] = s.lost.splice(0, 2);
         s.lost.unshift({ notice: b.notice, from: Math.min(a.from, b.from), to: Math.max(a.to, b.to) });

@@ -146,6 +146,7 @@ pub(crate) async fn run<S: Stream>(
     mut queues: Queues<S::Detached>,
 ) {
     let mut shard = Shard::new(shared.core_config, shared.seed(index));
+    shard.coalesce(&shared.settings.coalesce_config());
     shard.record(shared.shares.shard);
     let local = Rc::new(Local {
         state: RefCell::new(State::<S>::new(shard)),
@@ -156,6 +157,8 @@ pub(crate) async fn run<S: Stream>(
     let idle = Intake::idle(&local.shared);
     let mut inbox = Vec::with_capacity(COMMANDS_PER_TURN);
     let mut timer = std::pin::pin!(tokio::time::sleep(std::time::Duration::ZERO));
+    // What the timer is set to: it is left alone while nothing nearer is due.
+    let mut armed = None;
     // Connections written to since the last intake of events.
     let mut passed = 0;
     // Whether events were taken in since the tasks of this thread could run.
@@ -163,8 +166,8 @@ pub(crate) async fn run<S: Stream>(
     loop {
         let turn = local.turn(&mut queues.events);
         passed += turn.written;
-        if took_in && !turn.more {
-            took_in = false;
+        if std::mem::take(&mut took_in) && !turn.more && !queues.events.is_empty() {
+            // With nothing in the queue the loop is about to wait, which lets them run as well.
             tokio::task::yield_now().await;
         }
         if turn.more {
@@ -180,8 +183,11 @@ pub(crate) async fn run<S: Stream>(
             }
         } else {
             passed = 0;
-            if let Some(due) = turn.due {
+            if turn.due != armed
+                && let Some(due) = turn.due
+            {
                 timer.as_mut().reset(local.shared.tokio_instant(due));
+                armed = turn.due;
             }
             tokio::select! {
                 biased;
@@ -191,7 +197,7 @@ pub(crate) async fn run<S: Stream>(
                     }
                 }
                 () = local.kick.notified() => {}
-                () = timer.as_mut(), if turn.due.is_some() => {}
+                () = timer.as_mut(), if turn.due.is_some() => armed = None,
                 Some(event) = queues.events.recv() => {
                     local.take_in(Some(event), &mut queues.events, idle);
                     took_in = true;

@@ -1,6 +1,6 @@
 //! The core's shard and the sockets of its connections, and what is done with them.
 
-use std::io::{ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
@@ -10,6 +10,7 @@ use odin_core::reason::CloseReason;
 use odin_core::shard::{Input, Output, Shard};
 use odin_core::time::Instant;
 
+use crate::connection::Parser;
 use crate::listener::Stream;
 use crate::metrics::{Client, ShardSnapshot};
 use crate::overview::WORST_MAX;
@@ -26,8 +27,9 @@ const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xE9];
 
 /// A connection's socket, and what its task waits for.
 struct Entry<S> {
-    id: ConnId,
     socket: S,
+    /// Of the connection's id; its index is the entry's own.
+    generation: u32,
     /// Of the connection's own task, from its first poll on.
     waker: Option<Waker>,
     /// The socket was full: the task waits for it to become writable.
@@ -44,9 +46,13 @@ struct Entry<S> {
 pub(crate) struct State<S> {
     pub(crate) shard: Shard,
     entries: Vec<Option<Entry<S>>>,
+    /// The responses to upgrades that go out before the first frame of their connection.
+    responses: Vec<(ConnId, Vec<u8>)>,
     /// How many of the entries there are.
     living: usize,
     pub(crate) scratch: Box<[u8]>,
+    /// The parser for whoever begins a message.
+    pub(crate) parser: Option<Box<Parser>>,
     /// Who may be paused, each once; looked through only when many may go on at once.
     paused: Vec<ConnId>,
     /// What the core wants to know of the past, until the loop asks.
@@ -58,23 +64,26 @@ impl<S: Stream> State<S> {
         Self {
             shard,
             entries: Vec::new(),
+            responses: Vec::new(),
             living: 0,
             scratch: scratch(),
+            parser: None,
             paused: Vec::new(),
             fetches: Vec::new(),
         }
     }
 
-    /// Takes in a socket whose upgrade is done.
-    pub(crate) fn open(&mut self, now: Instant, socket: S) -> ConnId {
+    /// Takes in a socket whose upgrade is done but for its response.
+    pub(crate) fn open(&mut self, now: Instant, socket: S, response: Vec<u8>) -> ConnId {
         let id = self.shard.open(now);
+        self.responses.push((id, response));
         if self.entries.len() <= id.index() {
             self.entries.resize_with(id.index() + 1, || None);
         }
         self.living += 1;
         self.entries[id.index()] = Some(Entry {
-            id,
             socket,
+            generation: id.generation(),
             waker: None,
             full: false,
             midway: false,
@@ -93,7 +102,9 @@ impl<S: Stream> State<S> {
     /// The connection's socket is gone: drops it and tells the core. Nothing, if that was done before.
     pub(crate) fn gone(&mut self, now: Instant, conn: ConnId, reason: CloseReason) {
         if let Some(entry) = self.take(conn) {
-            retire(entry);
+            // The client has ended, or the stream has failed: there is no write side left to end.
+            wake(&entry);
+            drop(entry);
             self.input(now, Input::Closed { conn, reason });
         }
     }
@@ -135,9 +146,16 @@ impl<S: Stream> State<S> {
 
     fn take(&mut self, conn: ConnId) -> Option<Entry<S>> {
         let slot = self.entries.get_mut(conn.index())?;
-        let entry = slot.take_if(|entry| entry.id == conn)?;
+        let entry = slot.take_if(|entry| entry.generation == conn.generation())?;
         self.living -= 1;
+        self.response(conn);
         Some(entry)
+    }
+
+    /// The response that a connection's first write begins with. Nearly always there is none to look for.
+    fn response(&mut self, conn: ConnId) -> Option<Vec<u8>> {
+        let at = self.responses.iter().position(|(id, _)| *id == conn)?;
+        Some(self.responses.swap_remove(at).1)
     }
 
     fn outputs(&mut self, now: Instant) {
@@ -230,20 +248,17 @@ impl<S: Stream> State<S> {
         if bytes == 0 {
             return;
         }
+        let response = self.response(conn);
         let Some(entry) = find(&mut self.entries, conn) else {
             let reason = CloseReason::Transport;
             return self.input(now, Input::Closed { conn, reason });
         };
-        let mut slices = [IoSlice::new(&[]); Shard::SLICES_MAX];
-        let mut count = 0;
-        for (slot, slice) in slices.iter_mut().zip(self.shard.slices()) {
-            *slot = IoSlice::new(slice);
-            count += 1;
-        }
-        let taken = match entry.socket.try_write_vectored(&slices[..count]) {
-            Ok(taken) if taken > 0 => taken,
-            Err(error) if would_block(&error) => 0,
-            // A stream that takes nothing and does not say why is as broken as one that fails.
+        let first = response.as_ref().map_or(0, Vec::len);
+        let taken = match write(&mut entry.socket, response.as_deref(), &self.shard) {
+            Ok(taken) if taken > first => taken - first,
+            Err(error) if first == 0 && would_block(&error) => 0,
+            // A stream that takes nothing and does not say why is as broken as one that fails, and so is
+            // a new one that has no room for the response to its upgrade.
             Ok(_) | Err(_) => return self.gone(now, conn, CloseReason::Transport),
         };
         if taken > 0 {
@@ -267,18 +282,18 @@ impl<S: Stream> State<S> {
 
     /// Leaves a close frame where the socket stands between two frames, and drops everything.
     pub(super) fn stop(&mut self, now: Instant) {
-        for index in 0..self.entries.len() {
-            let Some(mut entry) = self.entries[index].take() else {
+        let living: Vec<ConnId> = self.shard.connections().collect();
+        for conn in living {
+            let is_new = self.response(conn).is_some();
+            let Some(mut entry) = self.take(conn) else {
                 continue;
             };
-            self.living -= 1;
-            if !entry.midway {
+            if !entry.midway && !is_new {
                 // The connection ends either way; whether the client is told is a courtesy.
                 let _ = entry
                     .socket
                     .try_write_vectored(&[IoSlice::new(&GOING_AWAY)]);
             }
-            let conn = entry.id;
             retire(entry);
             let reason = CloseReason::Stopped;
             self.input(now, Input::Closed { conn, reason });
@@ -295,7 +310,7 @@ pub(crate) struct Socket<'a, S> {
 
 fn find<S>(entries: &mut [Option<Entry<S>>], conn: ConnId) -> Option<&mut Entry<S>> {
     let entry = entries.get_mut(conn.index())?.as_mut()?;
-    (entry.id == conn).then_some(entry)
+    (entry.generation == conn.generation()).then_some(entry)
 }
 
 fn scratch() -> Box<[u8]> {
@@ -308,7 +323,16 @@ fn wake<S>(entry: &Entry<S>) {
     }
 }
 
-fn would_block(error: &std::io::Error) -> bool {
+/// Writes the response, if there is one, and what the last transmit gathered.
+fn write<S: Stream>(socket: &mut S, response: Option<&[u8]>, shard: &Shard) -> io::Result<usize> {
+    // Not filled with anything first: most writes have one slice.
+    let mut slices = heapless::Vec::<_, { Shard::SLICES_MAX + 1 }>::new();
+    let all = response.into_iter().chain(shard.slices());
+    slices.extend(all.map(IoSlice::new).take(slices.capacity()));
+    socket.try_write_vectored(&slices)
+}
+
+fn would_block(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
@@ -318,4 +342,17 @@ fn retire<S: Stream>(mut entry: Entry<S>) {
     let mut cx = Context::from_waker(Waker::noop());
     let _ = Pin::new(&mut entry.socket).poll_shutdown(&mut cx);
     wake(&entry);
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::Entry;
+
+    /// What the loop touches of a connection to write to it is one cache line.
+    #[test]
+    fn an_entry_is_one_cache_line() {
+        assert_eq!(size_of::<Option<Entry<TcpStream>>>(), 64);
+    }
 }

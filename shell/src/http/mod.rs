@@ -5,6 +5,7 @@
 //! handshake in [`upgrade`]. After an upgrade hyper's state is dropped: the connection's own task
 //! holds the bare socket.
 
+mod cork;
 mod debug;
 mod guard;
 mod page;
@@ -33,9 +34,10 @@ use tokio::time::Instant;
 
 use crate::connection;
 use crate::driver::{Handoff, Local};
-use crate::listener::{Stream, Tuning};
+use crate::listener::Stream;
 use crate::server::counters::Broken;
 use crate::server::shared::{Handshake, Permit, Shared};
+use cork::Corked;
 use reply::Reply;
 use upgrade::Upgrade;
 
@@ -74,10 +76,7 @@ pub(crate) fn serve<S: Stream>(local: Rc<Local<S>>, handoff: Handoff<S::Detached
             seat,
             handshake,
         } = handoff;
-        let tuning = Tuning {
-            send_buffer: shared.settings.send_buffer,
-        };
-        let Ok(stream) = S::attach(socket).and_then(|s| s.tune(&tuning).map(|()| s)) else {
+        let Ok(stream) = S::attach(socket) else {
             return shared.counters.broke(Broken::Transport);
         };
         let exchange = Rc::new(Exchange::new(shared, peer));
@@ -87,7 +86,8 @@ pub(crate) fn serve<S: Stream>(local: Rc<Local<S>>, handoff: Handoff<S::Detached
         match exchange.permit.take() {
             Some(permit) => {
                 drop::<Handshake>(handshake);
-                connection::start(&local, stream, &early, (seat, permit));
+                let response = exchange.kept.take();
+                connection::start(&local, stream, response, &early, (seat, permit));
             }
             None => linger(stream).await,
         }
@@ -110,6 +110,8 @@ struct Exchange {
     peer: SocketAddr,
     /// Set with the response that upgrades.
     permit: RefCell<Option<Permit>>,
+    /// That response, which the connection's first write takes along.
+    kept: RefCell<Vec<u8>>,
     /// Whether a request has arrived.
     heard: Cell<bool>,
     /// When the request at hand must be done.
@@ -122,6 +124,7 @@ impl Exchange {
             shared,
             peer,
             permit: RefCell::new(None),
+            kept: RefCell::new(Vec::new()),
             heard: Cell::new(false),
             // The head has a timeout of its own.
             deadline: Cell::new(Instant::now() + UNLIMITED),
@@ -146,7 +149,7 @@ impl Exchange {
             .header_read_timeout((!timeout.is_zero()).then_some(timeout))
             .max_header_size(settings.handshake_max_bytes)
             .max_buf_size(settings.handshake_max_bytes.max(BUFFER_BYTES_MIN))
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Corked::new(stream, Rc::clone(self))), service);
         let ended = tokio::select! {
             biased;
             ended = poll_fn(|cx| http.poll_without_shutdown(cx)) => ended,
@@ -159,7 +162,7 @@ impl Exchange {
             tracing::debug!(%error, peer = %self.peer, "HTTP ended");
         }
         let parts = http.into_parts();
-        Some((parts.io.into_inner(), parts.read_buf))
+        Some((parts.io.into_inner().into_inner(), parts.read_buf))
     }
 
     /// Ready when a request has taken too long.

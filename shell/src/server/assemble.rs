@@ -36,7 +36,7 @@ pub async fn from_settings(settings: Settings, fd_limit: u64) -> io::Result<Runn
         cpu_limit: settings.cpu_limit,
     };
     let sampler = cgroup::Sampler::new(load, clock.now());
-    let listener = listener::bind(settings.listen).await?;
+    let listener = listener::bind(settings.listen)?;
     tokio::time::sleep(FIRST_SAMPLE).await;
     let machine = Machine {
         listener,
@@ -89,7 +89,7 @@ pub async fn from_settings(settings: Settings, fd_limit: u64) -> io::Result<Runn
 
 /// What the source has no part in.
 struct Machine {
-    listener: tokio::net::TcpListener,
+    listener: listener::Acceptor,
     fd_limit: u64,
     clock: Clock,
     started_unix_ms: u64,

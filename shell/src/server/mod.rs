@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::driver;
-use crate::listener::{Listener, Spawn};
+use crate::listener::{Listener, Spawn, Tuning};
 use crate::metrics::Exporter;
 use crate::recorder::{RecordError, Shares, Written};
 use crate::settings::Settings;
@@ -80,7 +80,10 @@ pub struct RunningServer {
 ///
 /// # Errors
 /// When the listener has no address or a shard's thread cannot be started.
-pub fn start<L, P, U, M>(settings: Settings, parts: Parts<L, P, U, M>) -> io::Result<RunningServer>
+pub fn start<L, P, U, M>(
+    settings: Settings,
+    mut parts: Parts<L, P, U, M>,
+) -> io::Result<RunningServer>
 where
     L: Listener,
     P: Spawn,
@@ -88,6 +91,9 @@ where
     M: FnMut(Instant) -> Sample + Send + 'static,
 {
     let shards = parts.shards.max(1);
+    parts.listener.tune(&Tuning {
+        send_buffer: settings.send_buffer,
+    })?;
     let mut doors: accept::Doors<L> = Vec::new();
     let mut ports = Vec::new();
     let mut queues = Vec::new();

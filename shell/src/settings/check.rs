@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use odin_core::config::Coalesce;
+
 use super::gather::Gathered;
 use super::table::Settings;
 use super::value::SourceKind;
@@ -42,6 +44,7 @@ pub(super) fn check(settings: &Settings, gathered: &Gathered) -> Result<(), Sett
     rates(settings)?;
     times(settings)?;
     history(settings, gathered)?;
+    windows(settings)?;
     memory(settings)
 }
 
@@ -110,6 +113,18 @@ fn source(s: &Settings) -> Result<(), SettingsError> {
             s.strip, s.subject
         );
         return contradiction(&["strip", "subject"], message);
+    }
+    Ok(())
+}
+
+fn windows(s: &Settings) -> Result<(), SettingsError> {
+    let spans = s.coalesce_config().spans();
+    if spans > Coalesce::SPANS_MAX {
+        let message = format!(
+            "{spans} different durations are named; {} are allowed",
+            Coalesce::SPANS_MAX
+        );
+        return contradiction(&["coalesce_channels", "coalesce"], message);
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::IpAddr;
 
-use odin_core::config::{Config, FeedConfig, GateConfig};
+use odin_core::config::{Coalesce, Config, FeedConfig, GateConfig};
 
 pub use table::{Settings, Spec, TABLE};
 pub use value::{Choice, Cidr, LogFormat, MASK, NatsUrl, Secret, SourceKind};
@@ -207,6 +207,16 @@ impl Settings {
             idle_timeout: self.idle_timeout,
             write_stall: self.write_stall,
             ..Config::default()
+        }
+    }
+
+    /// For how long each shard holds flushes back.
+    #[must_use]
+    pub fn coalesce_config(&self) -> Coalesce {
+        Coalesce {
+            all: self.coalesce,
+            channels: self.coalesce_channels.clone(),
+            bytes_max: self.log_bytes / 8,
         }
     }
 

@@ -155,7 +155,7 @@ const TIME_UNITS: [(&str, u64); 5] = [
     ("ms", 1),
 ];
 
-fn duration_text(duration: Duration) -> String {
+pub(super) fn duration_text(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
     for (name, factor) in TIME_UNITS {

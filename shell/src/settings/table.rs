@@ -11,7 +11,8 @@ use super::gather::Gathered;
 use super::kind::{Auto, Kind, List, Maybe, OneOf, Switch};
 use super::quantity::{Cores, Count, Memory, Size, Time};
 use super::text::{
-    Filter, Host, Name, Network, Origin, Path, Servers, Socket, Strip, Subject, Token, User,
+    Coalesced, Filter, Host, Name, Network, Origin, Path, Servers, Socket, Strip, Subject, Token,
+    User,
 };
 use super::value::{Cidr, LogFormat, NatsUrl, Secret, SourceKind};
 
@@ -95,6 +96,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 const COUNT: Count = Count(0, 1_000_000_000);
 /// A percentage, 0 meaning "off" where it is a threshold of refusal.
 const PERCENT: Count = Count(0, 100);
+
+/// For how long flushes are held back.
+pub(super) const WINDOW: Time = Time(Duration::ZERO, Duration::from_secs(1));
 
 settings! {
     "Server" {
@@ -198,6 +202,10 @@ settings! {
         write_stall: Duration = Time(Duration::ZERO, HOUR), "10s", "DURATION";
         /// The send buffer of a socket (SO_SNDBUF); 0: as the kernel likes.
         send_buffer: usize = Size(0, GIB), "64KiB", "SIZE";
+        /// How long a message may wait for others, so that one write carries them all; 0: not at all.
+        coalesce: Duration = WINDOW, "0", "DURATION";
+        /// The same for the channels of a name or pattern; the first that covers a channel holds.
+        coalesce_channels: Vec<(String, Duration)> = List(Coalesced), "", "NAME=DURATION[,..]";
     }
     "Messages" {
         /// The most channels; 0: no limit.

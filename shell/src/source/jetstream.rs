@@ -12,7 +12,7 @@ use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{self, ErrorCode, stream};
 use futures_util::FutureExt;
 use odin_core::config::FeedConfig;
-use odin_core::feed::{Command, DeliverPolicy, EpochNonce, StreamInfo};
+use odin_core::feed::{Command, DeliverPolicy, EpochNonce, SeqRange, StreamInfo, Tail};
 use odin_core::history::Encoding;
 use serde_json::{Value, json};
 
@@ -20,10 +20,12 @@ use super::history::JetStreamHistory;
 use super::link::Link;
 use super::pull::Pull;
 use super::requests::{RequestKind, Requests};
-use super::{NatsError, NatsOptions, Publisher, Upstream, UpstreamEvent};
+use super::{NatsError, NatsOptions, Publisher, Upstream, UpstreamEvent, holes};
 
 /// How long the stream's state may take.
 const INFO_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long the list of what the stream has deleted may take.
+const DELETED_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long the writing of a nonce may take. A server that does not permit it does not answer.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long the opening of a consumer, or the creation of the stream, may take: the server looks up
@@ -56,7 +58,17 @@ pub struct JetStream {
 enum Done {
     Info(StreamInfo),
     NonceWritten,
-    Opened { pull: Box<Pull>, pending: u64 },
+    Tail(Tail),
+    Deleted {
+        to: u64,
+        ranges: Vec<SeqRange>,
+    },
+    Opened {
+        pull: Box<Pull>,
+        pending: u64,
+    },
+    /// What the Feed can do without.
+    Unknown,
     Failed,
 }
 
@@ -136,7 +148,9 @@ impl Upstream for JetStream {
                 biased;
                 done = ready_or_never(work) => {
                     self.work = None;
-                    return Some(self.finish(done));
+                    if let Some(report) = self.finish(done) {
+                        return Some(report);
+                    }
                 }
                 report = next_or_never(pull) => return Some(report),
                 () = self.link.changed() => {}
@@ -184,6 +198,17 @@ impl Upstream for JetStream {
                 );
                 self.work = Some(Box::pin(open));
             }
+            Command::ReadTail => {
+                let consumer = self.pull.as_ref().map(|pull| pull.consumer().to_owned());
+                let (context, options) = (self.context.clone(), self.options.clone());
+                self.work = Some(Box::pin(read_tail(context, options, consumer)));
+            }
+            Command::ReadDeleted(asked) => {
+                let received = self.pull.as_mut().map_or(0, Pull::take_in);
+                let stream = self.options.stream.clone();
+                let read = read_deleted(self.context.clone(), stream, asked, received);
+                self.work = Some(Box::pin(read));
+            }
             Command::Fetch => match &mut self.pull {
                 Some(pull) => pull.fetch(),
                 None => self.work = Some(Box::pin(std::future::ready(Done::Failed))),
@@ -201,16 +226,19 @@ impl JetStream {
         Some(event)
     }
 
-    fn finish(&mut self, done: Done) -> UpstreamEvent {
-        match done {
+    fn finish(&mut self, done: Done) -> Option<UpstreamEvent> {
+        Some(match done {
             Done::Info(info) => UpstreamEvent::Info(info),
             Done::NonceWritten => UpstreamEvent::NonceWritten,
+            Done::Tail(tail) => UpstreamEvent::Tail(tail),
+            Done::Deleted { to, ranges } => UpstreamEvent::Deleted { to, ranges },
             Done::Opened { pull, pending } => {
                 self.pull = Some(*pull);
                 UpstreamEvent::ConsumerOpened { pending }
             }
+            Done::Unknown => return None,
             Done::Failed => UpstreamEvent::Failed,
-        }
+        })
     }
 }
 
@@ -244,15 +272,55 @@ async fn read_info(context: jetstream::Context, options: JetStreamOptions) -> Do
     };
     let info = stream_info(stream.cached_info(), &options.subject);
     if !info.covers_all && stream.cached_info().config.max_messages_per_subject > 0 {
-        // What is superseded before it was read leaves no trace among the gaps of other subjects.
         tracing::warn!(
             stream = options.stream,
             subject = options.subject,
             "the stream has a limit of messages per subject, and subjects that are not followed: \
-             messages that this limit removes before they are read cannot be announced as lost"
+             clients are told of losses also where this limit removed a message of another subject"
         );
     }
     Done::Info(info)
+}
+
+/// The stream's state, and then its consumer's. A stream that is gone is not created here.
+async fn read_tail(
+    context: jetstream::Context,
+    options: JetStreamOptions,
+    consumer: Option<String>,
+) -> Done {
+    let stream = &options.stream;
+    let read = async {
+        let found = context.get_stream(stream).await;
+        let found = found.map_err(|error| error.to_string())?;
+        let info = stream_info(found.cached_info(), &options.subject);
+        let consumer = consumer.ok_or("no consumer is open")?;
+        holes::tail(&context, stream, &consumer, info).await
+    };
+    match tokio::time::timeout(INFO_TIME_MAX, read).await {
+        Ok(Ok(tail)) => Done::Tail(tail),
+        Ok(Err(error)) => {
+            tracing::warn!(stream, error, "cannot read how far the consumer is");
+            Done::Unknown
+        }
+        Err(_) => Done::Unknown,
+    }
+}
+
+async fn read_deleted(
+    context: jetstream::Context,
+    stream: String,
+    asked: SeqRange,
+    received: u64,
+) -> Done {
+    let read = holes::deleted(&context, &stream, asked, received);
+    match tokio::time::timeout(DELETED_TIME_MAX, read).await {
+        Ok(Ok((to, ranges))) => Done::Deleted { to, ranges },
+        Ok(Err(error)) => {
+            tracing::warn!(stream, error, "cannot read what the stream has deleted");
+            Done::Failed
+        }
+        Err(_) => Done::Failed,
+    }
 }
 
 fn is_absent(kind: &GetStreamErrorKind) -> bool {
@@ -358,7 +426,8 @@ async fn update_metadata(
     Ok(())
 }
 
-async fn request(
+/// Asks the JetStream API.
+pub(super) async fn request(
     context: &jetstream::Context,
     subject: String,
     body: &Value,

@@ -4,6 +4,7 @@
 pub mod demo;
 pub mod embedded;
 pub mod history;
+mod holes;
 pub mod jetstream;
 mod link;
 pub mod nats;
@@ -17,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use odin_core::event::Event;
-use odin_core::feed::{Command, Delivered, Feed, Input, Outcome, StreamInfo};
+use odin_core::feed::{Command, Delivered, Feed, Input, Outcome, SeqRange, StreamInfo, Tail};
 use odin_core::record::Recording;
 use odin_core::stats::FeedStats;
 use odin_core::time::Instant;
@@ -93,6 +94,15 @@ pub enum UpstreamEvent {
         /// Messages that the consumer has to deliver now.
         pending: u64,
     },
+    /// See [`odin_core::feed::Input::Tail`].
+    Tail(Tail),
+    /// See [`odin_core::feed::Input::Deleted`].
+    Deleted {
+        /// Up to here the answer says everything.
+        to: u64,
+        /// What of it is gone.
+        ranges: Vec<SeqRange>,
+    },
     /// See [`odin_core::feed::Input::Delivered`].
     Message(Message),
     /// See [`odin_core::feed::Input::Heartbeat`].
@@ -116,6 +126,8 @@ impl UpstreamEvent {
             Self::Info(info) => Input::Info(*info),
             Self::NonceWritten => Input::NonceWritten,
             Self::ConsumerOpened { pending } => Input::ConsumerOpened { pending: *pending },
+            Self::Tail(tail) => Input::Tail(*tail),
+            Self::Deleted { to, ranges } => Input::Deleted { to: *to, ranges },
             Self::Message(message) => Input::Delivered(Delivered {
                 stream_seq: message.stream_seq,
                 consumer_seq: message.consumer_seq,

@@ -180,7 +180,9 @@ async fn publish_embedded(
         Ok(Outcome::Refused(LostReason::InvalidSubject)) => Err(PublishError::InvalidChannel),
         Ok(Outcome::Refused(LostReason::TooLarge)) => Err(PublishError::TooLarge),
         Ok(Outcome::Refused(LostReason::ChannelLimit)) => Err(PublishError::ChannelLimit),
-        Ok(Outcome::Refused(_) | Outcome::Nothing) | Err(_) => Err(PublishError::Unavailable),
+        Ok(Outcome::Refused(_) | Outcome::Nothing | Outcome::Held) | Err(_) => {
+            Err(PublishError::Unavailable)
+        }
     }
 }
 

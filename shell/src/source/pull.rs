@@ -2,10 +2,11 @@
 //! answer is (ADR-13 of the NATS architecture, "Pull Subscribe internals"). The client library's own
 //! streams hide heartbeats and hold no bound in bytes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use async_nats::{Client, StatusCode, Subscriber};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 
 use super::requests::{RequestKind, Requests};
 use super::{Message, UpstreamEvent};
@@ -29,6 +30,8 @@ pub(super) struct Pull {
     fetching: bool,
     /// Messages that the server may still send for the requests that it holds.
     requested: u64,
+    /// What was taken in and not handed over yet.
+    ahead: VecDeque<UpstreamEvent>,
 }
 
 /// What came from the inbox.
@@ -57,7 +60,37 @@ impl Pull {
             requests,
             fetching: false,
             requested: 0,
+            ahead: VecDeque::new(),
         })
+    }
+
+    /// The consumer's name.
+    pub(super) fn consumer(&self) -> &str {
+        let name = self.request_subject.rsplit('.').next();
+        name.unwrap_or_default()
+    }
+
+    /// Stops handing over, and takes in what has arrived. The seq of the last message of that; 0: there is
+    /// none.
+    pub(super) fn take_in(&mut self) -> u64 {
+        self.fetching = false;
+        while (self.ahead.len() as u64) < BATCH
+            && let Some(Some(message)) = self.messages.next().now_or_never()
+        {
+            if let Some(report) = self.classified(message) {
+                let ends = report == UpstreamEvent::Failed;
+                self.ahead.push_back(report);
+                if ends {
+                    break;
+                }
+            }
+        }
+        let mut newest = self.ahead.iter().rev();
+        let seq = newest.find_map(|report| match report {
+            UpstreamEvent::Message(message) => Some(message.stream_seq),
+            _ => None,
+        });
+        seq.unwrap_or(0)
     }
 
     pub(super) fn fetch(&mut self) {
@@ -74,6 +107,10 @@ impl Pull {
 
     /// The next report. Cancel safe.
     pub(super) async fn next(&mut self) -> UpstreamEvent {
+        if let Some(report) = self.ahead.pop_front() {
+            self.fetching = report != UpstreamEvent::Failed;
+            return report;
+        }
         loop {
             // The next request goes out while the one before is half done, so that the server never
             // waits for one.
@@ -86,17 +123,24 @@ impl Pull {
             let Some(message) = self.messages.next().await else {
                 return self.failed();
             };
-            match classify(message) {
-                Reply::Report(UpstreamEvent::Failed) => return self.failed(),
-                Reply::Report(report) => {
-                    if matches!(report, UpstreamEvent::Message(_)) {
-                        self.requested = self.requested.saturating_sub(1);
-                    }
-                    return report;
-                }
-                Reply::RequestEnded { unsent } => {
-                    self.requested = self.requested.saturating_sub(unsent.unwrap_or(BATCH));
-                }
+            if let Some(report) = self.classified(message) {
+                self.fetching = report != UpstreamEvent::Failed;
+                return report;
+            }
+        }
+    }
+
+    /// What a message from the inbox means for the Feed, counted.
+    fn classified(&mut self, message: async_nats::Message) -> Option<UpstreamEvent> {
+        match classify(message) {
+            Reply::Report(report) => {
+                let is_message = matches!(report, UpstreamEvent::Message(_));
+                self.requested = self.requested.saturating_sub(u64::from(is_message));
+                Some(report)
+            }
+            Reply::RequestEnded { unsent } => {
+                self.requested = self.requested.saturating_sub(unsent.unwrap_or(BATCH));
+                None
             }
         }
     }

@@ -16,32 +16,32 @@ use odin_core::history::PAGE_BYTES_MAX;
 use odin_core::reason::LostReason;
 use odin_shell::source::RequestKind;
 use odin_shell::source::history::History;
-use support::nats::Release;
+use support::nats::Version;
 use world::{FILTER, STREAM, World, config, fetch, held, seqs, subject, text};
 
 /// Runs a test with each kind of server, and with the way of the old kind on the current one.
 macro_rules! on_both {
-    ($($(#[$doc:meta])* async fn $name:ident($release:ident: Release) $body:block)+) => {
+    ($($(#[$doc:meta])* async fn $name:ident($release:ident: Version) $body:block)+) => {
         $(mod $name {
             use super::*;
 
-            async fn run($release: Release) $body
+            async fn run($release: Version) $body
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn old() {
-                run(Release::Old).await;
+                run(Version::Old).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn current() {
-                run(Release::Current).await;
+                run(Version::Current).await;
             }
         })+
     };
 }
 
 on_both! {
-    async fn a_channel_is_read_from_a_position_on(release: Release) {
+    async fn a_channel_is_read_from_a_position_on(release: Version) {
         let world = World::new(release).await;
         world.publish_many(&["A", "B"], 10).await;
         let page = world.page("A", 3).await;
@@ -68,7 +68,7 @@ on_both! {
         assert_eq!((page.extent.anchor, page.extent.intact), (None, true));
     }
 
-    async fn nothing_new_is_told_up_to_the_end(release: Release) {
+    async fn nothing_new_is_told_up_to_the_end(release: Version) {
         let world = World::new(release).await;
         world.publish_many(&["A", "B"], 10).await;
         for (topic, after, to, anchor) in [
@@ -88,7 +88,7 @@ on_both! {
         }
     }
 
-    async fn a_pattern_is_read_with_what_precedes_each_channel(release: Release) {
+    async fn a_pattern_is_read_with_what_precedes_each_channel(release: Version) {
         let world = World::new(release).await;
         for name in ["A.x", "B.x", "A.y", "A.x.y", "A.x", "B.x", "C.x", "A.y"] {
             world.publish(name, "1").await;
@@ -104,7 +104,7 @@ on_both! {
         assert!(page.extent.intact);
     }
 
-    async fn everything_is_read_and_nothing_foreign(release: Release) {
+    async fn everything_is_read_and_nothing_foreign(release: Version) {
         let world = World::new(release).await;
         world.publish("A", "1").await;
         for subject in ["odin.other.A", "odin.token.B", "odin.token.A"] {
@@ -125,7 +125,7 @@ on_both! {
         assert_eq!(world.page(">", 2).await.extent.anchor, None);
     }
 
-    async fn a_filter_may_be_narrower_than_the_topic(release: Release) {
+    async fn a_filter_may_be_narrower_than_the_topic(release: Version) {
         let world = World::with(release, config(), "odin.token.*.trade").await;
         for name in ["A.trade", "A.quote", "B.trade", "A.trade"] {
             world.publish(name, "1").await;
@@ -139,7 +139,7 @@ on_both! {
         assert_eq!((page.extent.to, page.extent.intact), (4, true));
     }
 
-    async fn a_long_history_comes_in_pages(release: Release) {
+    async fn a_long_history_comes_in_pages(release: Version) {
         let world = World::new(release).await;
         let names: Vec<String> = (0..50).map(|n| format!("C{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -160,7 +160,7 @@ on_both! {
         assert_eq!(page.extent.to, 2_500);
     }
 
-    async fn large_payloads_end_a_page(release: Release) {
+    async fn large_payloads_end_a_page(release: Version) {
         let world = World::new(release).await;
         let large = Bytes::from(vec![b'x'; 400 * 1024]);
         for _ in 0..7 {
@@ -185,7 +185,7 @@ on_both! {
         }
     }
 
-    async fn of_a_stream_that_keeps_the_last_of_each_subject_nothing_is_proven(release: Release) {
+    async fn of_a_stream_that_keeps_the_last_of_each_subject_nothing_is_proven(release: Version) {
         let last = stream::Config { max_messages_per_subject: 1, ..config() };
         let world = World::with(release, last, FILTER).await;
         world.publish_many(&["A", "B"], 10).await;
@@ -200,7 +200,7 @@ on_both! {
         assert_eq!((page.extent.anchor, page.extent.to), (world.anchor(9).await, 10));
     }
 
-    async fn a_purged_channel_has_no_anchor_although_the_stream_begins_before(release: Release) {
+    async fn a_purged_channel_has_no_anchor_although_the_stream_begins_before(release: Version) {
         let world = World::new(release).await;
         world.publish_many(&["A", "B"], 10).await;
         world.stream().await.purge().filter(subject("A")).await.unwrap();
@@ -218,7 +218,7 @@ on_both! {
         assert!(!world.page(">", 8).await.extent.intact);
     }
 
-    async fn the_oldest_are_gone(release: Release) {
+    async fn the_oldest_are_gone(release: Version) {
         let world = World::with(release, stream::Config { max_messages: 4, ..config() }, FILTER).await;
         world.publish_many(&["A", "B"], 10).await;
         let page = world.page("A", 3).await;
@@ -235,7 +235,7 @@ on_both! {
         assert_eq!((page.extent.anchor, page.extent.intact, page.extent.to), (None, true, 10));
     }
 
-    async fn a_deletion_behind_the_position_shows(release: Release) {
+    async fn a_deletion_behind_the_position_shows(release: Version) {
         let world = World::new(release).await;
         world.publish_many(&["A", "B"], 10).await;
         let stream = world.stream().await;
@@ -249,7 +249,7 @@ on_both! {
         assert!(world.page(">", 10).await.extent.intact);
     }
 
-    async fn a_stream_made_again_has_another_time(release: Release) {
+    async fn a_stream_made_again_has_another_time(release: Version) {
         let world = World::new(release).await;
         world.publish("A", "1").await;
         let before = world.page("A", 0).await.extent;
@@ -261,7 +261,7 @@ on_both! {
         assert_eq!((after.last_seq, after.to, after.anchor), (0, 1, None));
     }
 
-    async fn who_is_away_gives_no_answer(release: Release) {
+    async fn who_is_away_gives_no_answer(release: Version) {
         let mut world = World::new(release).await;
         world.publish("A", "1").await;
         assert_eq!(seqs(&world.page("A", 0).await), [1]);
@@ -277,7 +277,7 @@ on_both! {
         assert_eq!(seqs(&world.page("A", 0).await), [1]);
     }
 
-    async fn where_direct_gets_are_off_consumers_do(release: Release) {
+    async fn where_direct_gets_are_off_consumers_do(release: Version) {
         let plain = stream::Config { allow_direct: false, ..config() };
         let world = World::with(release, plain, FILTER).await;
         world.publish_many(&["A", "B", "C.x"], 2_500).await;
@@ -299,14 +299,14 @@ on_both! {
         tokio::time::timeout(Duration::from_secs(3), gone).await.unwrap();
     }
 
-    async fn what_is_read_is_what_a_naive_model_holds(release: Release) {
+    async fn what_is_read_is_what_a_naive_model_holds(release: Version) {
         let off = usize::MAX;
         for (seed, limits) in (1..).zip([(off, off), (off, off), (3, off), (1, off), (off, 10), (2, 7)]) {
             compare(release, seed, limits).await;
         }
     }
 
-    async fn stored_headers_deceive_nobody(release: Release) {
+    async fn stored_headers_deceive_nobody(release: Version) {
         let world = World::new(release).await;
         world.publish("A", "1").await;
         let mut headers = HeaderMap::new();
@@ -331,7 +331,7 @@ on_both! {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_costs_few_requests() {
-    let world = World::new(Release::Current).await;
+    let world = World::new(Version::Current).await;
     let names: Vec<String> = (0..700).map(|n| format!("C{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     world.publish_many(&names, 1_400).await;

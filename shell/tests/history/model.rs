@@ -6,7 +6,7 @@ use async_nats::jetstream::stream;
 use odin_core::history::Page;
 use odin_core::name::matches;
 
-use crate::support::nats::Release;
+use crate::support::nats::Version;
 use crate::world::{FILTER, World, config, held, subject};
 
 /// What a stream holds, and what it ever lost.
@@ -102,7 +102,7 @@ impl Shown {
 
 /// Publishes, deletes and purges by chance, the same with every server, and compares what is read with what a naive
 /// model of the stream holds.
-pub(crate) async fn compare(release: Release, seed: u64, (per_subject, messages): (usize, usize)) {
+pub(crate) async fn compare(release: Version, seed: u64, (per_subject, messages): (usize, usize)) {
     let limits = stream::Config {
         max_messages_per_subject: i64::try_from(per_subject).unwrap_or(-1),
         max_messages: i64::try_from(messages).unwrap_or(-1),

@@ -10,7 +10,7 @@ use odin_shell::source::history::{History, JetStreamHistory};
 use odin_shell::source::jetstream::{JetStream, JetStreamOptions};
 use odin_shell::source::{NatsOptions, RequestKind};
 
-use crate::support::nats::{NatsServer, Release};
+use crate::support::nats::{NatsServer, Version};
 
 pub(crate) const STREAM: &str = "TEST";
 pub(crate) const FILTER: &str = "odin.token.>";
@@ -34,12 +34,12 @@ pub(crate) fn config() -> stream::Config {
 }
 
 impl World {
-    pub(crate) async fn new(release: Release) -> Self {
+    pub(crate) async fn new(release: Version) -> Self {
         Self::with(release, config(), FILTER).await
     }
 
-    pub(crate) async fn with(release: Release, config: stream::Config, filter: &str) -> Self {
-        let server = NatsServer::release(release);
+    pub(crate) async fn with(release: Version, config: stream::Config, filter: &str) -> Self {
+        let server = NatsServer::start_version(release);
         let client = async_nats::connect(server.url()).await.unwrap();
         let context = jetstream::new(client);
         context.create_stream(config).await.unwrap();

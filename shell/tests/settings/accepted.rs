@@ -238,3 +238,29 @@ fn loopback_and_trusted_proxies_are_exempt() {
     }
     assert!(run(&["--trusted-proxies", "0.0.0.0/0"], &[]).is_exempt([192, 0, 2, 1].into()));
 }
+
+#[test]
+fn windows_are_for_all_or_for_names_and_patterns() {
+    let s = run(&[], &[]);
+    assert_eq!(s.coalesce_config().spans(), 0);
+    let ms = Duration::from_millis;
+    let expected = vec![
+        ("ETH.*".to_owned(), ms(20)),
+        ("a=b".to_owned(), ms(0)),
+        (">".to_owned(), ms(1_000)),
+    ];
+    let args = [
+        "--coalesce",
+        "5ms",
+        "--coalesce-channels",
+        "ETH.*=20ms, a=b=0,>=1s",
+    ];
+    let s = run(&args, &[]).coalesce_config();
+    assert_eq!((s.all, &s.channels, s.spans()), (ms(5), &expected, 3));
+    assert_eq!(s.bytes_max, 8 << 20);
+    let file = "coalesce = \"5ms\"\ncoalesce_channels = [\"ETH.*=20ms\", \"a=b=0\", \">=1s\"]";
+    let Ok(Loaded::Run(again)) = with_file(file, &[], &[]) else {
+        panic!("refused")
+    };
+    assert_eq!(again.coalesce_config(), s);
+}

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -13,25 +13,23 @@ use std::time::{Duration, Instant};
 const START_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What to do where nats-server is missing.
-const INSTALL: &str = "install it with `make setup` (Debian: apt-get install nats-server), or name one by NATS_SERVER";
+const INSTALL: &str = "install it with `make setup`, or name one by NATS_SERVER, NATS_SERVER_OLD (2.9) or \
+    NATS_SERVER_CURRENT";
 
-/// The first version that answers a direct get with many messages.
-const BATCHES_SINCE: (u32, u32) = (2, 11);
-
-/// Which nats-server.
+/// Which nats-server to run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Release {
-    /// The one that the tests run with.
-    Default,
-    /// One before 2.11.
+pub enum Version {
+    /// `NATS_SERVER`, else that of `PATH`, else where Debian puts it, which is not in everyone's `PATH`.
+    Any,
+    /// The one of Debian 12 (2.9): `NATS_SERVER_OLD`, else where Debian puts it.
     Old,
-    /// One from 2.11 on.
+    /// A current one: `NATS_SERVER_CURRENT`, else the one that `make setup` installs.
     Current,
 }
 
 /// A running nats-server; it is killed when dropped.
 pub struct NatsServer {
-    program: PathBuf,
+    version: Version,
     port: u16,
     store: tempfile::TempDir,
     /// A configuration file in a directory of its own.
@@ -42,15 +40,13 @@ pub struct NatsServer {
 impl NatsServer {
     /// Starts a server with JetStream.
     pub fn start() -> Self {
-        let mut server = Self::stopped();
-        server.restart();
-        server
+        Self::start_version(Version::Any)
     }
 
-    /// Starts a server of a release, with JetStream.
-    pub fn release(release: Release) -> Self {
+    /// Starts a server of this version with JetStream.
+    pub fn start_version(version: Version) -> Self {
         let mut server = Self::stopped();
-        server.program = release.program();
+        server.version = version;
         server.restart();
         server
     }
@@ -60,7 +56,7 @@ impl NatsServer {
         let port = free_port();
         let store = tempfile::tempdir().expect("a temporary directory");
         Self {
-            program: Release::Default.program(),
+            version: Version::Any,
             port,
             store,
             config: None,
@@ -70,7 +66,13 @@ impl NatsServer {
 
     /// Starts a server with JetStream and this configuration beside its options.
     pub fn configured(config: &str) -> Self {
+        Self::configured_version(Version::Any, config)
+    }
+
+    /// The same with a server of this version.
+    pub fn configured_version(version: Version, config: &str) -> Self {
         let mut server = Self::stopped();
+        server.version = version;
         let dir = tempfile::tempdir().expect("a temporary directory");
         std::fs::write(dir.path().join("nats.conf"), config).expect("the file can be written");
         server.config = Some(dir);
@@ -85,7 +87,7 @@ impl NatsServer {
             "a store is copied while nobody writes"
         );
         let mut fork = Self::stopped();
-        fork.program.clone_from(&self.program);
+        fork.version = self.version;
         copy(self.store.path(), fork.store.path()).expect("the store can be copied");
         fork
     }
@@ -108,6 +110,22 @@ impl NatsServer {
         rustix::process::kill_process(pid, signal).expect("a signal");
     }
 
+    /// The port that clients connect to.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The running server's process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Waits until the server has ended by itself.
+    pub fn ended(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.wait().expect("the server ends");
+    }
+
     /// Kills the server with SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -119,8 +137,8 @@ impl NatsServer {
     /// Starts the server on its port and store, and waits until it answers.
     pub fn restart(&mut self) {
         self.kill();
-        let program = &self.program;
-        let child = Command::new(program)
+        let program = self.version.program();
+        let child = Command::new(&program)
             .args([
                 "-a",
                 "127.0.0.1",
@@ -138,9 +156,7 @@ impl NatsServer {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| {
-                panic!("cannot start {}: {error}; {INSTALL}", program.display())
-            });
+            .unwrap_or_else(|error| panic!("cannot start {program}: {error}; {INSTALL}"));
         self.child = Some(child);
         let start = Instant::now();
         while !self.answers() {
@@ -176,36 +192,27 @@ impl Drop for NatsServer {
     }
 }
 
-impl Release {
-    /// The program: of `NATS_SERVER`, of `PATH`, of where Debian puts it (which is not in everyone's `PATH`) and of where
-    /// `make setup` puts it, the first that is of the release.
-    fn program(self) -> PathBuf {
-        let named = std::env::var_os("NATS_SERVER").map(PathBuf::from);
+impl Version {
+    fn program(self) -> String {
+        let variable = match self {
+            Self::Any => "NATS_SERVER",
+            Self::Old => "NATS_SERVER_OLD",
+            Self::Current => "NATS_SERVER_CURRENT",
+        };
+        if let Ok(program) = std::env::var(variable) {
+            return program;
+        }
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), tools()]);
-        let found = folders.map(|folder| folder.join("nats-server"));
-        let mut programs = named.into_iter().chain(found.filter(|path| path.is_file()));
-        let program = programs.find(|program| match self {
-            Self::Default => true,
-            Self::Old => version(program).is_some_and(|version| version < BATCHES_SINCE),
-            Self::Current => version(program).is_some_and(|version| version >= BATCHES_SINCE),
-        });
-        program.unwrap_or_else(|| panic!("no nats-server ({self:?}); {INSTALL}"))
+        let in_path = std::env::split_paths(&path).any(|dir| dir.join("nats-server").is_file());
+        match self {
+            Self::Any if in_path => "nats-server".into(),
+            Self::Any | Self::Old => "/usr/sbin/nats-server".into(),
+            Self::Current => {
+                let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools/venv/bin/");
+                format!("{tools}nats-server")
+            }
+        }
     }
-}
-
-/// Where `make setup` puts what is no package of Debian.
-fn tools() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/venv/bin")
-}
-
-/// Major and minor version, of a line such as `nats-server: v2.9.10`.
-fn version(program: &Path) -> Option<(u32, u32)> {
-    let output = Command::new(program).arg("--version").output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let mut parts = text.trim().rsplit_once('v')?.1.split('.');
-    let mut part = || parts.next()?.parse().ok();
-    Some((part()?, part()?))
 }
 
 /// A port that nobody listens on, below those that Linux gives to outgoing connections: a server that

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use odin_core::feed::{DeliverPolicy, EpochNonce, StreamInfo};
+use odin_core::feed::{DeliverPolicy, EpochNonce, SeqRange, StreamInfo, Tail};
 use odin_core::history::{Anchor, Extent};
 
 /// What a server asks.
@@ -32,6 +32,18 @@ pub enum Ask {
     Fetch {
         /// Echoed with each message.
         id: u64,
+    },
+    /// The stream's state and the consumer's.
+    Tail {
+        /// Echoed in the answer.
+        id: u64,
+    },
+    /// What of a range the stream does not have.
+    Deleted {
+        /// Echoed in the answer.
+        id: u64,
+        /// The range.
+        range: SeqRange,
     },
     /// What the stream holds of a topic.
     Past {
@@ -89,6 +101,22 @@ pub enum Say {
         /// Of the question.
         id: u64,
     },
+    /// The stream's state and the consumer's.
+    Tail {
+        /// Of the question.
+        id: u64,
+        /// The states.
+        tail: Tail,
+    },
+    /// What the stream does not have.
+    Deleted {
+        /// Of the question.
+        id: u64,
+        /// The end of the range.
+        to: u64,
+        /// What of it is gone.
+        ranges: Vec<SeqRange>,
+    },
     /// What the stream holds of a topic.
     Past {
         /// Of the question.
@@ -138,6 +166,38 @@ fn unframe(from: &mut BytesMut) -> Option<(u8, Bytes)> {
     Some((body.get_u8(), body))
 }
 
+fn put_info(info: &StreamInfo, to: &mut BytesMut) {
+    let fields = [info.created, info.first_seq, info.last_seq];
+    fields.into_iter().for_each(|field| to.put_u64(field));
+    to.put_u64(info.num_deleted);
+    to.put_u8(u8::from(info.covers_all));
+    to.put_u8(u8::from(info.nonce.is_some()));
+    let nonce = info.nonce.map_or([0; 2], |n| [n.rollbacks, n.random]);
+    nonce.into_iter().for_each(|field| to.put_u64(field));
+}
+
+fn get_info(from: &mut Bytes) -> StreamInfo {
+    StreamInfo {
+        created: from.get_u64(),
+        first_seq: from.get_u64(),
+        last_seq: from.get_u64(),
+        num_deleted: from.get_u64(),
+        covers_all: from.get_u8() == 1,
+        nonce: {
+            let is_there = from.get_u8() == 1;
+            let (rollbacks, random) = (from.get_u64(), from.get_u64());
+            is_there.then_some(EpochNonce { rollbacks, random })
+        },
+    }
+}
+
+fn get_range(from: &mut Bytes) -> SeqRange {
+    SeqRange {
+        from: from.get_u64(),
+        to: from.get_u64(),
+    }
+}
+
 impl Ask {
     /// Appends the frame.
     pub fn encode(&self, to: &mut BytesMut) {
@@ -156,11 +216,16 @@ impl Ask {
                 let fields = [id, nonce.rollbacks, nonce.random];
                 fields.into_iter().for_each(|field| b.put_u64(field));
             }),
+            Self::Tail { id } => frame(to, 5, |b| b.put_u64(id)),
+            Self::Deleted { id, range } => frame(to, 6, |b| {
+                let fields = [id, range.from, range.to];
+                fields.into_iter().for_each(|field| b.put_u64(field));
+            }),
             Self::Past {
                 id,
                 after,
                 ref topic,
-            } => frame(to, 5, |b| {
+            } => frame(to, 7, |b| {
                 b.put_u64(id);
                 b.put_u64(after);
                 b.put_slice(topic.as_bytes());
@@ -193,10 +258,15 @@ impl Ask {
                     random: body.get_u64(),
                 },
             },
-            5 => Self::Past {
+            7 => Self::Past {
                 id: body.get_u64(),
                 after: body.get_u64(),
                 topic: String::from_utf8_lossy(&body).into(),
+            },
+            5 => Self::Tail { id: body.get_u64() },
+            6 => Self::Deleted {
+                id: body.get_u64(),
+                range: get_range(&mut body),
             },
             other => panic!("a question with the tag {other}"),
         })
@@ -208,13 +278,24 @@ impl Say {
     pub fn encode(&self, to: &mut BytesMut) {
         match self {
             Self::Info { id, info } => frame(to, 0, |b| {
-                let fields = [*id, info.created, info.first_seq, info.last_seq];
-                fields.into_iter().for_each(|field| b.put_u64(field));
-                b.put_u64(info.num_deleted);
-                b.put_u8(u8::from(info.covers_all));
-                b.put_u8(u8::from(info.nonce.is_some()));
-                let nonce = info.nonce.map_or([0; 2], |n| [n.rollbacks, n.random]);
-                nonce.into_iter().for_each(|field| b.put_u64(field));
+                b.put_u64(*id);
+                put_info(info, b);
+            }),
+            Self::Tail { id, tail } => frame(to, 7, |b| {
+                b.put_u64(*id);
+                put_info(&tail.info, b);
+                b.put_u64(tail.delivered);
+                b.put_u64(tail.pending);
+            }),
+            Self::Deleted {
+                id,
+                to: end,
+                ranges,
+            } => frame(to, 8, |b| {
+                b.put_u64(*id);
+                b.put_u64(*end);
+                let fields = ranges.iter().flat_map(|range| [range.from, range.to]);
+                fields.for_each(|field| b.put_u64(field));
             }),
             Self::Opened { id, pending } => frame(to, 1, |b| {
                 b.put_u64(*id);
@@ -240,7 +321,7 @@ impl Say {
                 id,
                 extent,
                 messages,
-            } => frame(to, 7, |b| {
+            } => frame(to, 9, |b| {
                 b.put_u64(*id);
                 put_extent(b, extent);
                 messages.iter().for_each(|message| put_past(b, message));
@@ -258,17 +339,22 @@ impl Say {
         Some(match tag {
             0 => Self::Info {
                 id: body.get_u64(),
-                info: StreamInfo {
-                    created: body.get_u64(),
-                    first_seq: body.get_u64(),
-                    last_seq: body.get_u64(),
-                    num_deleted: body.get_u64(),
-                    covers_all: body.get_u8() == 1,
-                    nonce: {
-                        let is_there = body.get_u8() == 1;
-                        let (rollbacks, random) = (body.get_u64(), body.get_u64());
-                        is_there.then_some(EpochNonce { rollbacks, random })
-                    },
+                info: get_info(&mut body),
+            },
+            7 => Self::Tail {
+                id: body.get_u64(),
+                tail: Tail {
+                    info: get_info(&mut body),
+                    delivered: body.get_u64(),
+                    pending: body.get_u64(),
+                },
+            },
+            8 => Self::Deleted {
+                id: body.get_u64(),
+                to: body.get_u64(),
+                ranges: {
+                    let count = body.len() / 16;
+                    (0..count).map(|_| get_range(&mut body)).collect()
                 },
             },
             1 => Self::Opened {
@@ -291,7 +377,7 @@ impl Say {
             4 => Self::Failed { id: body.get_u64() },
             5 => Self::Pong,
             6 => Self::Written { id: body.get_u64() },
-            7 => Self::Past {
+            9 => Self::Past {
                 id: body.get_u64(),
                 extent: get_extent(&mut body),
                 messages: {

@@ -12,7 +12,7 @@ use super::STRIP;
 use super::laws::GateLaw;
 use super::past::{self, Asked};
 use super::setup::{Setup, Upstream};
-use super::stream::Consumer;
+use super::stream::{Consumer, Stored};
 use crate::oracle::LineId;
 
 /// The link of a server to its upstream, and the faults that are in it.
@@ -26,6 +26,10 @@ pub(super) struct Link {
     pub(super) slow: bool,
     pub(super) command: Option<Command>,
     pub(super) consumer: Option<Consumer>,
+    /// The message that the Feed wants again after its next `Fetch`: seq, place and content.
+    pub(super) held: Option<(u64, u64, Stored)>,
+    /// The message that it is to be given again.
+    pub(super) again: Option<(u64, u64, Stored)>,
     pub(super) fetching: bool,
     pub(super) heartbeat_at: Instant,
     /// Messages of core NATS were sent while the link was down.
@@ -34,12 +38,16 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn carry_out(&mut self, command: Command) {
-        self.fetching = false;
+        self.fetching = matches!(command, Command::Fetch | Command::ReadTail);
         match command {
-            Command::Fetch => self.fetching = true,
-            Command::ReadInfo | Command::WriteNonce(_) => self.command = Some(command),
+            Command::Fetch => self.again = self.held.take(),
+            Command::ReadInfo
+            | Command::WriteNonce(_)
+            | Command::ReadTail
+            | Command::ReadDeleted(_) => self.command = Some(command),
             Command::OpenConsumer(_) => {
                 self.consumer = None;
+                self.held = None;
                 self.command = Some(command);
             }
         }
@@ -50,6 +58,8 @@ impl Link {
         self.back_at = Some(back_at);
         self.command = None;
         self.consumer = None;
+        self.held = None;
+        self.again = None;
         self.fetching = false;
     }
 }

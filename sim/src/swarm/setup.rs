@@ -74,6 +74,8 @@ pub(crate) struct Setup {
     pub(crate) rollbacks: bool,
     /// Messages are deleted upstream.
     pub(crate) deletes: bool,
+    /// The stream keeps the last message of each subject only.
+    pub(crate) last_values: bool,
     /// The stream keeps so many messages.
     pub(crate) stream_max: usize,
     /// Messages that are there before the servers are.
@@ -106,7 +108,7 @@ impl Setup {
         let stream = upstream == Upstream::JetStream;
         let rollbacks = stream && rng.one_in(4);
         let shared_stream = stream && !rollbacks && rng.one_in(4);
-        let deletes = stream && !rollbacks && !shared_stream && rng.one_in(2);
+        let deletes = stream && !rollbacks && rng.one_in(2);
         let servers = if stream && !rollbacks && rng.one_in(2) {
             2
         } else {
@@ -149,6 +151,8 @@ impl Setup {
             history_faults: rng.one_in(2),
             page_messages: rng.pick(&[1, 2, 5, 1_000, 1_000]),
             restarts: !rollbacks && !roomy && rng.one_in(3),
+            // What is superseded cannot be compared after a rollback.
+            last_values: stream && !rollbacks && rng.one_in(5),
             roomy,
         }
     }

@@ -57,6 +57,7 @@ impl World {
             last_seq: 0,
             messages: Default::default(),
             max: setup.stream_max,
+            last_values: setup.last_values,
             shared: setup.shared_stream,
             nonce: None,
         };
