@@ -151,6 +151,14 @@ impl Session {
                 broker.stream.set_nonce(nonce);
                 Say::Written { id }
             }
+            Ask::Past { id, after, topic } => {
+                let (extent, messages) = broker.stream.past(&topic, after);
+                Say::Past {
+                    id,
+                    extent,
+                    messages,
+                }
+            }
             Ask::Ping => Say::Pong,
         };
         say.encode(&mut self.out);

@@ -5,6 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use odin_core::feed::{DeliverPolicy, EpochNonce, SeqRange, StreamInfo, Tail};
+use odin_core::history::{Extent, PAGE_MESSAGES_MAX};
+
+use super::wire::PastMessage;
+use crate::past::Past;
 
 /// What the stream's subjects have in common; the channel's name follows.
 pub const PREFIX: &str = "odin.token.";
@@ -156,6 +160,32 @@ impl Stream {
             nonce: self.nonce,
             covers_all: !self.limits.foreign,
         }
+    }
+
+    /// What it holds of a topic after a seq.
+    #[must_use]
+    pub fn past(&self, topic: &str, after: u64) -> (Extent, Vec<PastMessage>) {
+        let past = Past {
+            created: self.created,
+            last_seq: self.last_seq,
+            strip: PREFIX,
+            payload_bytes_max: 0,
+            messages_max: PAGE_MESSAGES_MAX,
+        };
+        let held = self.messages.iter();
+        let held = held.map(|(seq, held)| (*seq, &*held.subject, held.time, &*held.payload));
+        let (extent, stored) = past.read(topic, after, held);
+        let messages = stored.into_iter().filter_map(|stored| {
+            let held = self.messages.get(&stored.seq)?;
+            Some(PastMessage {
+                seq: stored.seq,
+                prev: stored.prev,
+                time: stored.time,
+                subject: Arc::clone(&held.subject),
+                payload: held.payload.clone(),
+            })
+        });
+        (extent, messages.collect())
     }
 
     /// What of a range it does not have.

@@ -221,7 +221,7 @@ impl Link {
 
     fn hear(&mut self, say: Say) -> Option<(u64, UpstreamEvent)> {
         let (id, event) = match say {
-            Say::Pong => return None,
+            Say::Pong | Say::Past { .. } => return None,
             Say::Info { id, info } => (id, UpstreamEvent::Info(info)),
             Say::Opened { id, pending } => (id, UpstreamEvent::ConsumerOpened { pending }),
             Say::Tail { id, tail } => (id, UpstreamEvent::Tail(tail)),

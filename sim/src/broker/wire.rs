@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use odin_core::feed::{DeliverPolicy, EpochNonce, SeqRange, StreamInfo, Tail};
+use odin_core::history::{Anchor, Extent};
 
 /// What a server asks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Ask {
     /// The stream's state.
     Info {
@@ -43,6 +44,15 @@ pub enum Ask {
         id: u64,
         /// The range.
         range: SeqRange,
+    },
+    /// What the stream holds of a topic.
+    Past {
+        /// Echoed in the answer.
+        id: u64,
+        /// Messages after this seq.
+        after: u64,
+        /// A channel or a pattern.
+        topic: Arc<str>,
     },
     /// Is anybody there?
     Ping,
@@ -107,8 +117,32 @@ pub enum Say {
         /// What of it is gone.
         ranges: Vec<SeqRange>,
     },
+    /// What the stream holds of a topic.
+    Past {
+        /// Of the question.
+        id: u64,
+        /// What the stream says of itself.
+        extent: Extent,
+        /// The messages.
+        messages: Vec<PastMessage>,
+    },
     /// Somebody is there.
     Pong,
+}
+
+/// A message that the stream holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PastMessage {
+    /// Its seq.
+    pub seq: u64,
+    /// The seq before it on its subject, see [`odin_core::history::Stored::prev`].
+    pub prev: Option<u64>,
+    /// Nanoseconds since the Unix epoch.
+    pub time: u64,
+    /// The subject.
+    pub subject: Arc<str>,
+    /// The payload.
+    pub payload: Bytes,
 }
 
 fn frame(to: &mut BytesMut, tag: u8, body: impl FnOnce(&mut BytesMut)) {
@@ -166,8 +200,8 @@ fn get_range(from: &mut Bytes) -> SeqRange {
 
 impl Ask {
     /// Appends the frame.
-    pub fn encode(self, to: &mut BytesMut) {
-        match self {
+    pub fn encode(&self, to: &mut BytesMut) {
+        match *self {
             Self::Info { id } => frame(to, 0, |b| b.put_u64(id)),
             Self::Open { id, policy } => frame(to, 1, |b| {
                 b.put_u64(id);
@@ -186,6 +220,15 @@ impl Ask {
             Self::Deleted { id, range } => frame(to, 6, |b| {
                 let fields = [id, range.from, range.to];
                 fields.into_iter().for_each(|field| b.put_u64(field));
+            }),
+            Self::Past {
+                id,
+                after,
+                ref topic,
+            } => frame(to, 7, |b| {
+                b.put_u64(id);
+                b.put_u64(after);
+                b.put_slice(topic.as_bytes());
             }),
         }
     }
@@ -214,6 +257,11 @@ impl Ask {
                     rollbacks: body.get_u64(),
                     random: body.get_u64(),
                 },
+            },
+            7 => Self::Past {
+                id: body.get_u64(),
+                after: body.get_u64(),
+                topic: String::from_utf8_lossy(&body).into(),
             },
             5 => Self::Tail { id: body.get_u64() },
             6 => Self::Deleted {
@@ -269,6 +317,15 @@ impl Say {
             Self::Failed { id } => frame(to, 4, |b| b.put_u64(*id)),
             Self::Pong => frame(to, 5, |_| {}),
             Self::Written { id } => frame(to, 6, |b| b.put_u64(*id)),
+            Self::Past {
+                id,
+                extent,
+                messages,
+            } => frame(to, 9, |b| {
+                b.put_u64(*id);
+                put_extent(b, extent);
+                messages.iter().for_each(|message| put_past(b, message));
+            }),
         }
     }
 
@@ -320,8 +377,78 @@ impl Say {
             4 => Self::Failed { id: body.get_u64() },
             5 => Self::Pong,
             6 => Self::Written { id: body.get_u64() },
+            9 => Self::Past {
+                id: body.get_u64(),
+                extent: get_extent(&mut body),
+                messages: {
+                    let mut messages = Vec::new();
+                    while body.has_remaining() {
+                        messages.push(get_past(&mut body));
+                    }
+                    messages
+                },
+            },
             other => panic!("an answer with the tag {other}"),
         })
+    }
+}
+
+/// A number that may be none.
+fn put_option(to: &mut BytesMut, number: Option<u64>) {
+    to.put_u8(u8::from(number.is_some()));
+    to.put_u64(number.unwrap_or(0));
+}
+
+fn get_option(from: &mut Bytes) -> Option<u64> {
+    let is_there = from.get_u8() == 1;
+    let number = from.get_u64();
+    is_there.then_some(number)
+}
+
+fn put_extent(to: &mut BytesMut, extent: &Extent) {
+    let fields = [extent.created, extent.last_seq, extent.to];
+    fields.into_iter().for_each(|field| to.put_u64(field));
+    to.put_u8(u8::from(extent.intact));
+    put_option(to, extent.anchor.map(|anchor| anchor.seq));
+    put_option(to, extent.anchor.map(|anchor| anchor.time));
+}
+
+fn get_extent(from: &mut Bytes) -> Extent {
+    Extent {
+        created: from.get_u64(),
+        last_seq: from.get_u64(),
+        to: from.get_u64(),
+        intact: from.get_u8() == 1,
+        anchor: {
+            let (seq, time) = (get_option(from), get_option(from));
+            seq.zip(time).map(|(seq, time)| Anchor { seq, time })
+        },
+    }
+}
+
+fn put_past(to: &mut BytesMut, message: &PastMessage) {
+    to.put_u64(message.seq);
+    put_option(to, message.prev);
+    to.put_u64(message.time);
+    to.put_u8(u8::try_from(message.subject.len()).unwrap_or(u8::MAX));
+    to.put_slice(message.subject.as_bytes());
+    to.put_u32(u32::try_from(message.payload.len()).unwrap_or(u32::MAX));
+    to.put_slice(&message.payload);
+}
+
+fn get_past(from: &mut Bytes) -> PastMessage {
+    PastMessage {
+        seq: from.get_u64(),
+        prev: get_option(from),
+        time: from.get_u64(),
+        subject: {
+            let length = usize::from(from.get_u8());
+            String::from_utf8_lossy(&from.split_to(length)).into()
+        },
+        payload: {
+            let length = from.get_u32() as usize;
+            from.split_to(length)
+        },
     }
 }
 
@@ -340,6 +467,23 @@ mod tests {
                 payload: Bytes::from_static(b"{}"),
             },
             Say::Opened { id: 8, pending: 9 },
+            Say::Past {
+                id: 10,
+                extent: Extent {
+                    created: 1,
+                    last_seq: 12,
+                    to: 11,
+                    intact: true,
+                    anchor: Some(Anchor { seq: 2, time: 3 }),
+                },
+                messages: vec![PastMessage {
+                    seq: 11,
+                    prev: None,
+                    time: 4,
+                    subject: "odin.token.ETH".into(),
+                    payload: Bytes::from_static(b"[]"),
+                }],
+            },
         ];
         let mut all = BytesMut::new();
         said.iter().for_each(|say| say.encode(&mut all));

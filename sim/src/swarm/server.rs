@@ -10,6 +10,7 @@ use odin_core::time::Instant;
 
 use super::STRIP;
 use super::laws::GateLaw;
+use super::past::{self, Asked};
 use super::setup::{Setup, Upstream};
 use super::stream::{Consumer, Stored};
 use crate::oracle::LineId;
@@ -69,6 +70,8 @@ pub(super) struct Unit {
     pub(super) shard: Shard,
     pub(super) events: VecDeque<Event>,
     pub(super) held: bool,
+    /// What it wants to know of the past.
+    pub(super) past: Vec<Asked>,
     /// Which client is which connection.
     pub(super) clients: BTreeMap<usize, usize>,
 }
@@ -80,6 +83,8 @@ pub(super) struct Server {
     pub(super) law: GateLaw,
     pub(super) units: Vec<Unit>,
     pub(super) link: Link,
+    /// Until when it may say that the stream could not be asked.
+    pub(super) trouble_until: Instant,
     /// Of sources that number nothing: this server's own line, and its head.
     pub(super) line: LineId,
     pub(super) head: u64,
@@ -102,6 +107,7 @@ impl Server {
             shard: Shard::new(setup.config, seed ^ at << 40),
             events: VecDeque::new(),
             held: false,
+            past: Vec::new(),
             clients: BTreeMap::new(),
         });
         Self {
@@ -113,6 +119,7 @@ impl Server {
                 back_at: Some(now),
                 ..Link::default()
             },
+            trouble_until: Instant::ZERO,
             line,
             head: 0,
             drain_by: None,
@@ -131,10 +138,11 @@ impl Server {
             .units
             .iter()
             .filter_map(|unit| unit.shard.poll_timeout());
+        let past = self.units.iter().filter_map(|unit| past::due(&unit.past));
         let feed = self.feed.poll_timeout();
         let all = [heartbeat, answer, link.back_at, feed]
             .into_iter()
             .flatten();
-        all.chain(shards).min()
+        all.chain(shards).chain(past).min()
     }
 }

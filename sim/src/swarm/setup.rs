@@ -81,6 +81,10 @@ pub(crate) struct Setup {
     /// Messages that are there before the servers are.
     pub(crate) prestored: u64,
     pub(crate) restarts: bool,
+    /// Questions about the past fail, or take long.
+    pub(crate) history_faults: bool,
+    /// The most messages of a page of history.
+    pub(crate) page_messages: usize,
     pub(crate) values_bounded: bool,
     pub(crate) roomy: bool,
 }
@@ -144,6 +148,8 @@ impl Setup {
                 usize::MAX
             },
             prestored: if stream { rng.pick(&[0, 0, 3, 20]) } else { 0 },
+            history_faults: rng.one_in(2),
+            page_messages: rng.pick(&[1, 2, 5, 1_000, 1_000]),
             restarts: !rollbacks && !roomy && rng.one_in(3),
             // What is superseded cannot be compared after a rollback.
             last_values: stream && !rollbacks && rng.one_in(5),
@@ -174,8 +180,8 @@ fn shard_limits(rng: &mut Rng, roomy: bool) -> Config {
         } else {
             default.last_value_bytes
         },
-        history_bytes: 0,
-        history_fetches: 1,
+        history_bytes: rng.pick(&[0, 1, 1_500, 20_000, default.history_bytes]),
+        history_fetches: rng.pick(&[1, 2, 4]),
         ping_interval: rng.pick(&[secs(0), secs(2), secs(25)]),
         idle_timeout: rng.pick(&[secs(0), secs(5), secs(60), secs(60)]),
         write_stall: rng.pick(&[secs(2), secs(10), secs(10)]),

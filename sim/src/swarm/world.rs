@@ -33,6 +33,8 @@ pub(crate) struct World {
     stored_at: u64,
     pub(super) published: u64,
     boots: u64,
+    /// Questions about the past so far.
+    pub(super) asked: u64,
     pub(super) healing: bool,
     /// Inputs that the machines were given.
     pub(super) inputs: u64,
@@ -45,6 +47,8 @@ impl World {
         let mut oracle = Oracle::new(Laws {
             values_bounded: setup.values_bounded,
             roomy: setup.roomy,
+            rolls_back: setup.rollbacks,
+            outages: false,
         });
         let stream = Stream {
             line: oracle.line(),
@@ -71,6 +75,7 @@ impl World {
             stored_at: BEGAN,
             published: 0,
             boots: 0,
+            asked: 0,
             healing: false,
             inputs: 0,
             setup,

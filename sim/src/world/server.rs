@@ -10,11 +10,10 @@ use odin_shell::server::{self, Parts};
 use odin_shell::settings::{Loaded, Settings};
 use odin_shell::source::Clock;
 use odin_shell::source::embedded::Embedded;
-use odin_shell::source::history::NoHistory;
 
 use super::SERVER_PORT;
 use crate::bell::Bell;
-use crate::broker::{EPOCH_SECS, SimUpstream, stream::PREFIX};
+use crate::broker::{EPOCH_SECS, SimHistory, SimUpstream, stream::PREFIX};
 use crate::dice::Dice;
 use crate::net::{LocalTasks, Network};
 use crate::trace::{Trace, now};
@@ -50,9 +49,6 @@ pub(super) fn settings(flags: &[(&'static str, String)]) -> Settings {
         "jetstream",
         // What a run does is told by its seed.
         "--record-bytes",
-        "0",
-        // The broker is not asked about the past yet.
-        "--history-bytes",
         "0",
     ];
     let given = flags
@@ -90,7 +86,10 @@ impl Recipe {
             feed: Feed::new(config, source, PREFIX, dice.bits()),
             upstream: SimUpstream::new(self.network.clone(), dice.split()),
             publisher,
-            history: Arc::new(NoHistory),
+            history: Arc::new(SimHistory::new(
+                self.network.clone(),
+                self.settings.payload_bytes_max,
+            )),
             connections_max: self.connections_max,
             shards: self.shards,
             seed: dice.bits(),
