@@ -36,6 +36,7 @@ impl Bench {
         };
         let ready = SourceReady {
             epoch: "e".into(),
+            created: 0,
             durable: true,
             head: 0,
             observed_from: 0,

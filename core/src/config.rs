@@ -33,6 +33,10 @@ pub struct Config {
     pub log_messages: u32,
     /// Bytes of last values kept for channels whose messages have left the log.
     pub last_value_bytes: usize,
+    /// Bytes of pages of history that are kept; 0: none is ever asked for.
+    pub history_bytes: usize,
+    /// Pages of history that are asked for at once; at least 1.
+    pub history_fetches: u32,
     /// How often a WebSocket ping is sent.
     pub ping_interval: Duration,
     /// Silence after which a connection is closed with 4009.
@@ -58,6 +62,8 @@ impl Default for Config {
             channels_max: 100_000,
             log_messages: 16_384,
             last_value_bytes: 64 * MIB,
+            history_bytes: 32 * MIB,
+            history_fetches: 4,
             ping_interval: Duration::from_secs(25),
             idle_timeout: Duration::from_secs(60),
             write_stall: Duration::from_secs(10),
@@ -183,6 +189,8 @@ coded!(Config {
     channels_max,
     log_messages,
     last_value_bytes,
+    history_bytes,
+    history_fetches,
     ping_interval,
     idle_timeout,
     write_stall,

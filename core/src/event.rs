@@ -79,6 +79,8 @@ pub struct SourceReady {
     pub epoch: Arc<str>,
     /// Whether the number line survives this server (JetStream) or not (embedded, core NATS).
     pub durable: bool,
+    /// When the stream of this number line was created, in nanoseconds since the Unix epoch; 0 where there is none.
+    pub created: u64,
     /// The last seq of the number line as known now.
     pub head: u64,
     /// This server saw everything with a seq above this one; a position at or above it needs no
@@ -138,6 +140,7 @@ coded!(Reset {
 coded!(SourceReady {
     epoch,
     durable,
+    created,
     head,
     observed_from,
     reset_frame

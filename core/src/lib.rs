@@ -22,6 +22,7 @@ pub mod config;
 pub mod event;
 pub mod feed;
 pub mod gate;
+pub mod history;
 pub mod id;
 pub mod limiter;
 pub mod load;

@@ -105,6 +105,16 @@ pub struct Stats {
     pub errors: [u64; crate::reason::ErrorCode::COUNT],
     /// Last values given up because of `last_value_bytes`.
     pub last_values_dropped: u64,
+    /// Pages of history asked for.
+    pub history_fetches: u64,
+    /// Those that the upstream could not be asked for.
+    pub history_failed: u64,
+    /// Subscriptions that fell off the log and went on in history.
+    pub refills: u64,
+    /// Pages of history kept.
+    pub history_pages: u64,
+    /// Bytes of pages of history.
+    pub history_bytes: u64,
     /// Bytes of frames in the log, last values included.
     pub log_bytes: u64,
     /// Channels known.
@@ -200,6 +210,11 @@ coded!(Stats {
     resets,
     errors,
     last_values_dropped,
+    history_fetches,
+    history_failed,
+    refills,
+    history_pages,
+    history_bytes,
     log_bytes,
     channels,
     patterns,

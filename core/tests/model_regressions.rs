@@ -19,6 +19,7 @@ const X_STAR: u8 = 6;
 
 fn setup(ready: bool) -> Setup {
     let config = Config {
+        history_bytes: 0,
         log_messages: 3,
         message_rate: 0,
         subscribe_hold: Duration::ZERO,

@@ -192,7 +192,8 @@ impl Spawn for Threads {
         std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                // A `LocalSet` would be woken through a file descriptor by each task that a socket wakes.
+                // A `LocalSet`, or a future that is no task, would be woken through a file descriptor by
+                // what runs on the same thread; a task is put in a queue.
                 let runtime = Builder::new_current_thread()
                     .enable_all()
                     .build_local(LocalOptions::default());
@@ -200,7 +201,8 @@ impl Spawn for Threads {
                 match runtime {
                     Ok(runtime) => {
                         let _ = had.send(Ok(()));
-                        runtime.block_on(make());
+                        // Where the task panics, what it held is dropped, which tells the server.
+                        let _ = runtime.block_on(runtime.spawn_local(make()));
                     }
                     Err(error) => {
                         let _ = had.send(Err(error));

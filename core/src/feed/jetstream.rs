@@ -127,6 +127,11 @@ impl Follower {
         }
     }
 
+    /// When the stream of the number line was created; 0: none was seen yet.
+    pub(super) fn created(&self) -> u64 {
+        self.created.unwrap_or_default()
+    }
+
     pub(super) fn connected(&mut self, now: Instant, steps: &mut Vec<Step>) {
         self.failures = 0;
         self.read_info(now, steps);

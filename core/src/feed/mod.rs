@@ -392,6 +392,10 @@ impl Feed {
         self.tell(Event::SourceReady(Arc::new(SourceReady {
             epoch,
             durable: matches!(self.upstream, Upstream::JetStream(_)),
+            created: match &self.upstream {
+                Upstream::JetStream(follower) => follower.created(),
+                Upstream::Embedded | Upstream::Nats => 0,
+            },
             head: self.line.head(),
             observed_from,
             reset_frame,

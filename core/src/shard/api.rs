@@ -1,8 +1,13 @@
 //! What goes into a shard and what comes out of it.
 
+use alloc::sync::Arc;
+
 #[cfg(doc)]
 use super::Shard;
+#[cfg(doc)]
+use crate::config::Config;
 use crate::event::Event;
+use crate::history::{Fetch, Page};
 use crate::id::ConnId;
 use crate::reason::CloseReason;
 use crate::time::Instant;
@@ -46,6 +51,13 @@ pub enum Input<'a> {
     },
     /// The Feed says.
     Event(Event),
+    /// The answer to an [`Output::FetchHistory`].
+    History {
+        /// [`Fetch::request`].
+        request: u64,
+        /// What the stream holds; `None`: it could not be asked.
+        page: Option<Arc<Page>>,
+    },
     /// Every connection is to be told to go, and closed, before the deadline.
     Drain {
         /// When the last must be closed.
@@ -69,7 +81,7 @@ pub enum Message<'a> {
 }
 
 /// What the shell is to do, beside writing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
     /// Drop this socket, whether all was written or not, then say [`Input::Closed`].
     Close {
@@ -78,6 +90,9 @@ pub enum Output {
         /// Why.
         reason: CloseReason,
     },
+    /// Ask the upstream, then say [`Input::History`]. At most [`Config::history_fetches`] are under way
+    /// at once.
+    FetchHistory(Fetch),
 }
 
 /// What [`Shard::transmit`] gathered. The slices themselves stay in the shard: [`Shard::slices`].

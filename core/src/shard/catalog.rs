@@ -304,6 +304,13 @@ impl Catalog {
         ix
     }
 
+    /// The seq up to which messages may be missing in the logs of the channels that a pattern matches.
+    pub(crate) fn dropped_seq_of(&self, pattern: &str) -> u64 {
+        let matching = self.matching(pattern).into_iter();
+        let dropped = matching.map(|ix| self.channel(ix).log.dropped_seq);
+        dropped.max().unwrap_or_default()
+    }
+
     fn matching(&self, pattern: &str) -> Vec<ChannelIx> {
         let prefix = name::literal_prefix(pattern);
         self.names

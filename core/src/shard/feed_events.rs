@@ -6,16 +6,18 @@
 
 use alloc::sync::Arc;
 
+use super::cold::PROOF_TIME_MAX;
 use super::subscription::{SubIx, Topic};
 use super::{Shard, Source};
 use crate::event::{Event, Lost, Publication, Reset, SourceReady};
 use crate::mutant::{self, Mutant};
+use crate::time::Instant;
 
 /// Notices that are kept. A connection that has not passed one when it goes is closed as too slow.
 const NOTICES_MAX: usize = 64;
 
 impl Shard {
-    pub(super) fn event(&mut self, event: Event) {
+    pub(super) fn event(&mut self, now: Instant, event: Event) {
         match event {
             Event::Published(publication) => self.published(&publication),
             Event::Lost(lost) => self.lost(lost),
@@ -28,7 +30,7 @@ impl Shard {
                 }
                 self.store.evict(&mut self.catalog, floor);
             }
-            Event::SourceReady(ready) => self.source_ready(&ready),
+            Event::SourceReady(ready) => self.source_ready(now, &ready),
         }
     }
 
@@ -87,11 +89,14 @@ impl Shard {
     fn reset(&mut self, reset: &Reset) {
         self.stats.resets += 1;
         self.store.clear(&mut self.catalog, reset.order);
+        self.archive.clear();
         self.notices.clear();
         self.source = Source {
             ready: false,
             epoch: Some(reset.epoch.clone()),
             durable: self.source.durable,
+            created: 0,
+            snapshot_head: 0,
             head_seq: 0,
             proven_from: 0,
             lost_to: 0,
@@ -101,16 +106,19 @@ impl Shard {
             self.at(index).notices_passed = self.notices_total;
             self.restart_subscriptions(index);
             self.end_all_replays(index);
+            self.forget_proofs(index);
             if self.at(index).subscription_count > 0 && !self.at(index).gated() {
                 self.owe_reset(index, reset.frame.clone());
             }
         }
     }
 
-    fn source_ready(&mut self, ready: &SourceReady) {
+    fn source_ready(&mut self, now: Instant, ready: &SourceReady) {
         self.source.ready = true;
         self.source.epoch = Some(ready.epoch.clone());
         self.source.durable = ready.durable;
+        self.source.created = ready.created;
+        self.source.snapshot_head = ready.head;
         self.source.head_seq = self.source.head_seq.max(ready.head);
         self.source.proven_from = self.source.proven_from.max(ready.observed_from);
         for index in self.living() {
@@ -128,8 +136,9 @@ impl Shard {
                     self.owe_reset(index, ready.reset_frame.clone());
                 }
             }
-            if let Some((_, id, subscribe)) = held {
-                self.subscribe(index, id.as_ref(), &subscribe);
+            if let Some(mut held) = held {
+                held.until = held.until.max(now + PROOF_TIME_MAX);
+                self.prove_and_subscribe(index, held);
             }
             self.at(index).tidy();
         }
@@ -141,15 +150,17 @@ impl Shard {
         let mut next = self.at(index).subscriptions;
         self.at(index).pending_tail = SubIx::NONE;
         while let Some(ix) = next.some() {
+            let was_parked = self.leave_parked(ix);
             let sub = &mut self.subs[ix.0];
             next = sub.sibling;
+            sub.cold = false;
             sub.next = begin;
             sub.seq = 0;
             sub.since = begin;
             sub.snapshot = false;
             sub.owes_lost = false;
             let was_pending = core::mem::take(&mut sub.pending);
-            if was_pending {
+            if was_pending || was_parked {
                 self.place(ix);
             } else if self.has_data(&self.subs[ix.0]) {
                 self.leave_waiting(ix);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Shard;
 use super::catalog::{ChannelIx, PatternIx};
 use super::subscription::{SubIx, Subscription, Topic};
-use super::transmit::{Piece, Taken, Visit};
+use super::transmit::{Piece, Taken, Until, Visit};
 use crate::event::Publication;
 use crate::id::Order;
 use crate::mutant::{self, Mutant};
@@ -66,15 +66,19 @@ impl Turn<'_> {
 }
 
 impl Shard {
-    /// Gathers what a subscription reads before `limit`, at most `share` entries.
+    /// Gathers what a subscription reads before `until`, at most `share` entries.
     pub(super) fn gather_subscription(
         &self,
         ix: SubIx,
-        limit: Order,
+        until: Until,
         share: usize,
         taken: &mut Taken,
     ) -> Gathered {
         let sub = &self.subs[ix.0];
+        if sub.cold {
+            return self.gather_cold(ix, until.seq, share, taken);
+        }
+        let limit = until.place;
         if self.stands_before_hole(sub) {
             return Gathered::Hole;
         }
@@ -138,6 +142,9 @@ impl Shard {
     /// subscription would rather be closed.
     pub(super) fn announce_hole(&mut self, ix: SubIx) -> Option<Bytes> {
         let sub = &self.subs[ix.0];
+        if sub.cold {
+            return self.announce_history_hole(ix);
+        }
         let asked_to_close = sub.on_lost == OnLost::Close && sub.mode == Mode::Lossless;
         if asked_to_close && !sub.owes_lost {
             return None;

@@ -104,12 +104,15 @@ impl Shard {
 
     fn standing(&self, sub: &Subscription) -> Standing {
         let log = self.log(sub.topic);
-        let missed = self.stands_before_hole(sub);
+        let missed = !sub.cold && self.stands_before_hole(sub);
         Standing {
             name: self.topic_name(sub.topic).into(),
             is_latest: sub.mode == Mode::Latest,
             seq: sub.seq,
-            behind: (log.places.len() - log.index_from(sub.next)) as u64,
+            behind: match sub.cold {
+                true => log.places.len() as u64,
+                false => (log.places.len() - log.index_from(sub.next)) as u64,
+            },
             missed_to: missed.then_some(log.dropped_seq),
         }
     }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::Shard;
 use super::session::State;
 use super::subscription::Subscription;
+use crate::id::Order;
 use crate::stats::{Behind, Lag};
 use crate::time::Instant;
 
@@ -44,7 +45,9 @@ impl Shard {
 
     fn add_lag(&self, now: Instant, sub: &Subscription, lag: &mut Lag, behind: &mut Behind) {
         let log = self.log(sub.topic);
-        let index = log.index_from(sub.next);
+        // Of a cold one it is not known how many; what the log has is the least.
+        let next = if sub.cold { Order(0) } else { sub.next };
+        let index = log.index_from(next);
         let messages = (log.places.len() - index) as u64;
         lag.messages_max = lag.messages_max.max(messages);
         behind.messages = behind.messages.max(messages);

@@ -66,6 +66,7 @@ impl Shard {
         let filed = session.filed;
         self.taken.abandon(conn);
         let index = u32::try_from(conn.index()).unwrap_or(u32::MAX);
+        self.leave_history(index);
         self.unsubscribe_all(index, now);
         if let Some(at) = filed {
             self.deadlines.remove(&(at, index));
@@ -137,6 +138,7 @@ impl Shard {
 
     /// Ends all that is not said yet and puts the close frame last.
     pub(super) fn say_close(&mut self, index: u32, now: Instant) {
+        self.leave_history(index);
         self.unsubscribe_all(index, now);
         let extra = self.at(index).extra_mut();
         extra.replays.clear();
@@ -260,7 +262,7 @@ impl Shard {
         let ping = (!config.ping_interval.is_zero()).then_some(session.ping_at);
         let held = extra
             .and_then(|extra| extra.held.as_ref())
-            .map(|(until, ..)| *until);
+            .map(|held| held.until);
         let drain = extra.and_then(|extra| extra.drain_at);
         [idle, stall, ping, held, drain].into_iter().flatten().min()
     }
@@ -309,11 +311,10 @@ impl Shard {
                 }
                 return self.close_gracefully(index, CloseReason::Draining, by);
             }
-            if let Some((until, ..)) = &extra.held
-                && *until <= now
-                && let Some((_, id, subscribe)) = extra.held.take()
+            if extra.held.as_ref().is_some_and(|held| held.until <= now)
+                && let Some(held) = extra.held.take()
             {
-                self.subscribe(index, id.as_ref(), &subscribe);
+                self.subscribe_unproven(index, held);
             }
         }
         let session = self.at(index);

@@ -5,13 +5,16 @@
 //!
 //! - `api`: what goes in and what comes out;
 //! - `lifecycle`: opening, closing, deadlines, drain;
-//! - `requests`, `subscribe`, `resume`, `replay`: what clients ask for;
+//! - `requests`, `subscribe`, `start`, `resume`, `replay`: what clients ask for;
 //! - `feed_events`: what the Feed says;
+//! - `cold`, `archive`: what the log does not hold any more, from the upstream's history;
 //! - `transmit`, `gather`, `settle`: what is written next, and what follows from what was;
 //! - `window`: whether what is ready is held back for a while.
 
 mod api;
+mod archive;
 mod catalog;
+mod cold;
 mod feed_events;
 mod gather;
 mod inspect;
@@ -28,6 +31,7 @@ mod settle;
 #[cfg(test)]
 mod sizes;
 mod slab;
+mod start;
 mod subscribe;
 mod subscription;
 mod transmit;
@@ -43,11 +47,13 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 pub use self::api::{Input, Message, Output, Transmit};
+use self::archive::Archive;
 use self::catalog::Catalog;
 pub use self::inspect::{ChannelStanding, Inspection, Standing};
 use self::log::Store;
 pub use self::record::{Call, Given};
 use self::record::{ShardTape, Timed};
+use self::replay::Replay;
 use self::session::{Purpose, Session, State};
 use self::slab::Slab;
 use self::subscription::{SubIx, Subscription, Topic};
@@ -69,6 +75,10 @@ struct Source {
     /// Known from a `reset` on, also before the snapshot is complete.
     epoch: Option<Arc<str>>,
     durable: bool,
+    /// When its stream was created; 0: it has none.
+    created: u64,
+    /// The newest seq of the snapshot with which this server began.
+    snapshot_head: u64,
     /// The newest seq of the number line.
     head_seq: u64,
     /// Every position at or above this one is proven by what this server saw.
@@ -96,6 +106,7 @@ pub struct Shard {
     subs: Slab<Subscription>,
     catalog: Catalog,
     store: Store,
+    archive: Archive,
     source: Source,
     /// Notices for all subscriptions that some connection may not have passed, oldest first.
     notices: VecDeque<Arc<Lost>>,
@@ -133,10 +144,13 @@ impl Shard {
             subs: Slab::default(),
             catalog: Catalog::default(),
             store: Store::new(config.log_messages.max(1) as usize, config.last_value_bytes),
+            archive: Archive::new(config.history_bytes, config.history_fetches),
             source: Source {
                 ready: false,
                 epoch: None,
                 durable: false,
+                created: 0,
+                snapshot_head: 0,
                 head_seq: 0,
                 proven_from: 0,
                 lost_to: 0,
@@ -190,8 +204,10 @@ impl Shard {
             Input::Writable { conn } => self.writable(conn),
             Input::Closed { conn, reason } => self.closed(now, conn, reason),
             Input::Event(event) => self.event_in_window(now, event),
+            Input::History { request, page } => self.history(now, request, page),
             Input::Drain { deadline } => self.drain(now, deadline),
         }
+        self.ask(now);
     }
 
     /// Does what is due. Poll everything afterwards.
@@ -207,17 +223,18 @@ impl Shard {
             self.deadlines.pop_first();
             self.due(now, index);
         }
+        self.ask(now);
     }
 
     /// When [`Self::handle_timeout`] is to be called. May change at every call that takes `now`.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let session = self.deadlines.first().map(|(at, _)| *at);
-        let others = [self.catalog.next_idle(), self.windows.next_close()];
-        session
-            .into_iter()
-            .chain(others.into_iter().flatten())
-            .min()
+        let history = self.archive.due();
+        let idle = self.catalog.next_idle();
+        let window = self.windows.next_close();
+        let all = [session, idle, history, window];
+        all.into_iter().flatten().min()
     }
 
     /// What to do next, beside writing. Poll until `None` after every call that takes `now`.
@@ -260,6 +277,7 @@ impl Shard {
             self.note_transmit(now, conn);
         }
         let transmit = self.gather(now, conn);
+        self.ask(now);
         self.note_gathered(conn, transmit.bytes);
         transmit
     }
@@ -292,6 +310,8 @@ impl Shard {
             patterns: self.catalog.pattern_count() as u64,
             subscriptions: self.subs.len() as u64,
             last_values_dropped: self.store.values_dropped,
+            history_pages: self.archive.pages() as u64,
+            history_bytes: self.archive.bytes() as u64,
             ..self.stats
         }
     }
@@ -417,7 +437,7 @@ impl Shard {
                 && session.notices_passed < self.notices_total
             || extra.is_some_and(|extra| {
                 extra.reset.is_some()
-                    || !session.gated() && !extra.replays.is_empty()
+                    || !session.gated() && extra.replays.iter().any(Replay::is_ready)
                     || extra
                         .closing
                         .as_ref()

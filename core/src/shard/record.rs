@@ -27,6 +27,8 @@ coded!(Source {
     ready,
     epoch,
     durable,
+    created,
+    snapshot_head,
     head_seq,
     proven_from,
     lost_to,
@@ -40,13 +42,27 @@ coded!(Slot {
 
 impl Code for Output {
     fn put(&self, out: &mut Writer) {
-        let Self::Close { conn, reason } = self;
-        (*conn, *reason).put(out);
+        match self {
+            Self::Close { conn, reason } => {
+                out.byte(0);
+                (*conn, *reason).put(out);
+            }
+            Self::FetchHistory(fetch) => {
+                out.byte(1);
+                fetch.put(out);
+            }
+        }
     }
 
     fn get(from: &mut Reader<'_>) -> Result<Self, Broken> {
-        let (conn, reason) = Code::get(from)?;
-        Ok(Self::Close { conn, reason })
+        match from.byte()? {
+            0 => {
+                let (conn, reason) = Code::get(from)?;
+                Ok(Self::Close { conn, reason })
+            }
+            1 => Ok(Self::FetchHistory(Code::get(from)?)),
+            _ => Err(Broken("an output is of no known kind")),
+        }
     }
 }
 
@@ -123,6 +139,7 @@ impl Shard {
             subs,
             catalog,
             store,
+            archive,
             source,
             notices,
             notices_total,
@@ -142,6 +159,7 @@ impl Shard {
         subs.put(out);
         catalog.put(out);
         store.save(out);
+        archive.put(out);
         source.put(out);
         notices.put(out);
         notices_total.put(out);
@@ -178,6 +196,7 @@ impl Shard {
             subs,
             catalog,
             store,
+            archive: Code::get(from)?,
             source: Code::get(from)?,
             notices: Code::get(from)?,
             notices_total: Code::get(from)?,
@@ -255,6 +274,9 @@ impl Shard {
         let text = match input {
             Input::Event(Event::Published(publication)) => publication.name.len(),
             Input::Event(_) => EVENT_BYTES,
+            Input::History {
+                page: Some(page), ..
+            } => PAGE_BYTES + page.entries.len() * PAGE_ENTRY_BYTES,
             _ => 0,
         };
         let Some(ShardTape { tape, context }) = self.roll(Some(now), text) else {
@@ -277,6 +299,12 @@ impl Shard {
                 tape.call(CLOSED, Some(now), |out| (*conn, *reason).put(out));
             }
             Input::Event(event) => note_event(tape, now, event),
+            Input::History { request, page } => {
+                tape.call(HISTORY, Some(now), |out| {
+                    request.put(out);
+                    page.put(out);
+                });
+            }
             Input::Drain { deadline } => tape.call(DRAIN, Some(now), |out| deadline.put(out)),
         }
     }
@@ -329,6 +357,12 @@ pub(super) enum Timed {
 
 /// More than any event but a publication takes: an epoch is the longest text in one.
 const EVENT_BYTES: usize = 512;
+
+/// More than a page takes beside its entries and the names of its channels.
+const PAGE_BYTES: usize = 512;
+
+/// More than an entry of a page takes, with the name of its channel.
+const PAGE_ENTRY_BYTES: usize = 192;
 
 /// An `auth` of so many bytes with another token.
 fn without_token(id: Option<&RequestId>, len: usize) -> String {

@@ -3,11 +3,12 @@
 use alloc::format;
 
 use super::Shard;
+use super::archive::Waiter;
 use super::catalog::ChannelIx;
+use super::cold::{Look, hole_end};
 use super::session::Purpose;
 use super::subscription::{SubIx, Topic};
 use super::transmit::{Piece, Taken};
-use crate::event::{Kind, Publication};
 use crate::id::Order;
 use crate::mutant::{self, Mutant};
 use crate::name;
@@ -29,6 +30,14 @@ pub(super) struct Replay {
     sub: SubIx,
     channel: ChannelIx,
     next: Order,
+    /// Every message of it up to this seq was sent.
+    seq: u64,
+    /// It reads pages of history.
+    cold: bool,
+    /// It waits for a page of history.
+    parked: bool,
+    /// Up to this seq it is known that messages may be missing.
+    excused: u64,
     from: u64,
     /// The last seq that is sent: where the subscription stood when the replay was accepted.
     to: u64,
@@ -37,6 +46,15 @@ pub(super) struct Replay {
     incomplete: bool,
     /// The number line ended under it.
     void: bool,
+    /// History could not be asked for.
+    unavailable: bool,
+}
+
+impl Replay {
+    /// Whether it has something to send, or its end to say.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.parked
+    }
 }
 
 #[cfg(feature = "verify")]
@@ -83,6 +101,9 @@ impl Shard {
             self.stats.replay_requests += 1;
             return self.say(index, frame, Purpose::Message);
         }
+        let here = self.has_all_after(ix, asked.from - 1);
+        let cold =
+            self.has_history() && !(here && asked.from > self.catalog.channel(ix).first_seen);
         let replay = Replay {
             id: id.cloned(),
             sub,
@@ -90,11 +111,16 @@ impl Shard {
             next: self
                 .store
                 .first_of_channel_after(&self.catalog, ix, asked.from - 1),
+            seq: asked.from - 1,
+            cold,
+            parked: false,
+            excused: 0,
             from: asked.from,
             to,
             sent: 0,
-            incomplete: asked.from <= to && !self.has_all_after(ix, asked.from - 1),
+            incomplete: asked.from <= to && !here && !cold,
             void: false,
+            unavailable: false,
         };
         self.stats.replay_requests += 1;
         self.at(index).extra_mut().replays.push(replay);
@@ -140,6 +166,7 @@ impl Shard {
             .map_or(0, |extra| extra.replays.len());
         for at in 0..count {
             self.skip_dropped(index, at);
+            self.read_history(index, at);
             if self.gather_replay(index, at, taken) {
                 if !taken.pieces.is_empty() {
                     return Some(false);
@@ -156,8 +183,13 @@ impl Shard {
     fn skip_dropped(&mut self, index: u32, at: usize) {
         let replay = &self.at(index).extra_mut().replays[at];
         let (channel, next, to) = (replay.channel, replay.next, replay.to);
+        if replay.cold {
+            return;
+        }
         let log = &self.catalog.channel(channel).log;
-        if next <= log.dropped_to {
+        if next <= log.dropped_to && self.has_history() {
+            self.at(index).extra_mut().replays[at].cold = true;
+        } else if next <= log.dropped_to {
             let after = log.dropped_to.next();
             let incomplete = log.dropped_seq > 0 && to > 0;
             let replay = &mut self.at(index).extra_mut().replays[at];
@@ -175,8 +207,11 @@ impl Shard {
         else {
             return false;
         };
-        if replay.void {
+        if replay.void || replay.unavailable {
             return true;
+        }
+        if replay.cold {
+            return !replay.parked && self.gather_history_replay(replay, at, taken);
         }
         let channel = self.catalog.channel(replay.channel);
         let held = channel.held.as_ref().filter(|held| **held >= replay.next);
@@ -189,6 +224,9 @@ impl Shard {
             let Some(publication) = self.store.get(*place) else {
                 continue;
             };
+            if publication.seq <= replay.seq {
+                continue;
+            }
             if publication.seq > replay.to && !mutant::is(Mutant::ReplayPastEnd) {
                 break;
             }
@@ -203,10 +241,100 @@ impl Shard {
     }
 
     /// An entry of a replay was written.
-    pub(super) fn replayed(&mut self, index: u32, at: usize, publication: &Publication) {
+    pub(super) fn replayed(
+        &mut self,
+        index: u32,
+        at: usize,
+        next: Option<Order>,
+        seq: u64,
+        is_message: bool,
+    ) {
         if let Some(replay) = self.at(index).extra_mut().replays.get_mut(at) {
-            replay.next = publication.order.next();
-            replay.sent += u64::from(!matches!(publication.kind, Kind::Lost(_)));
+            replay.next = next.unwrap_or(replay.next);
+            replay.seq = replay.seq.max(seq);
+            replay.sent += u64::from(is_message);
+        }
+    }
+
+    /// Moves a replay that reads history to where it has messages, to the log, or to those that wait for a page.
+    fn read_history(&mut self, index: u32, at: usize) {
+        loop {
+            let replay = &self.at(index).extra_mut().replays[at];
+            if !replay.cold || replay.parked || replay.void || replay.unavailable {
+                return;
+            }
+            let (ix, seq, excused, to) = (replay.channel, replay.seq, replay.excused, replay.to);
+            let topic = Topic::Channel(ix);
+            if seq >= self.log_reaches_back_to(topic) || seq >= to {
+                let next = self.store.first_of_channel_after(&self.catalog, ix, seq);
+                let replay = &mut self.at(index).extra_mut().replays[at];
+                (replay.cold, replay.next) = (false, next);
+                return;
+            }
+            match self.look(topic, seq, excused) {
+                Look::Entries(_) => return,
+                Look::Nothing(to) => self.at(index).extra_mut().replays[at].seq = to,
+                Look::Hole(page) => {
+                    let end = hole_end(&page, &self.catalog.channel(ix).name, seq);
+                    let replay = &mut self.at(index).extra_mut().replays[at];
+                    replay.incomplete |= end >= replay.from;
+                    replay.excused = page.to();
+                }
+                Look::Unknown { own } => {
+                    let conn = self.conn_id(index);
+                    let place = (self.topic_key(topic), seq);
+                    self.archive.want(place, Waiter::Replay(conn), own);
+                    self.at(index).extra_mut().replays[at].parked = true;
+                }
+            }
+        }
+    }
+
+    /// Gathers entries of a replay from history; `true`: nothing of it is left.
+    fn gather_history_replay(&self, replay: &Replay, at: usize, taken: &mut Taken) -> bool {
+        let topic = Topic::Channel(replay.channel);
+        let Look::Entries(page) = self.look(topic, replay.seq, replay.excused) else {
+            return false;
+        };
+        let held = taken.hold(page.clone());
+        let mut gathered = false;
+        for (number, entry) in page.of_channel(self.topic_name(topic), replay.seq) {
+            if entry.seq > replay.to {
+                return !gathered;
+            }
+            let full = taken.pieces.len() >= REPLAY_SLICES;
+            if full && !taken.pieces.is_empty() || !taken.fits(entry.frame.len()) {
+                return false;
+            }
+            taken.push(Piece::HistoryReplay(at, held, number), entry.frame.len());
+            gathered = true;
+        }
+        false
+    }
+
+    /// The page that a replay waits for is there, or cannot be had.
+    pub(super) fn unpark_replay(&mut self, index: u32, topic: &str, unavailable: bool) {
+        let channel = self.catalog.find_channel(topic);
+        let Some(extra) = self.at(index).extra.as_deref_mut() else {
+            return;
+        };
+        for replay in &mut extra.replays {
+            if replay.parked && Some(replay.channel) == channel {
+                replay.parked = false;
+                replay.unavailable = unavailable;
+            }
+        }
+        self.rouse(index);
+    }
+
+    /// Takes a replay off the list of those that wait for a page.
+    pub(super) fn leave_parked_replay(&mut self, index: u32, at: usize) {
+        let conn = self.conn_id(index);
+        let replay = &mut self.at(index).extra_mut().replays[at];
+        if core::mem::take(&mut replay.parked) {
+            let place = (replay.channel, replay.seq);
+            let place = (self.topic_key(Topic::Channel(place.0)), place.1);
+            self.archive.leave(&place, Waiter::Replay(conn));
         }
     }
 
@@ -214,6 +342,8 @@ impl Shard {
         let channel = self.catalog.channel(replay.channel);
         let id = replay.id.as_ref();
         let reason = ended.or(replay.void.then_some("epoch_changed"));
+        let unavailable = UnrecoveredReason::UpstreamUnavailable.label();
+        let reason = reason.or(replay.unavailable.then_some(unavailable));
         match reason.or(replay.incomplete.then_some("too_old")) {
             None => event::replay_complete(id, &channel.name, replay.from, replay.to, replay.sent),
             Some(reason) => {
@@ -232,7 +362,8 @@ impl Shard {
         while let Some(extra) = self.at(index).extra.as_deref_mut()
             && let Some(at) = extra.replays.iter().position(|replay| replay.sub == sub)
         {
-            let replay = extra.replays.remove(at);
+            self.leave_parked_replay(index, at);
+            let replay = self.at(index).extra_mut().replays.remove(at);
             let frame = self.replay_end(&replay, Some("unsubscribed"));
             self.say(index, frame, Purpose::Message);
         }
@@ -240,10 +371,10 @@ impl Shard {
 
     /// The number line began anew: what replays were asked for is no more.
     pub(super) fn end_all_replays(&mut self, index: u32) {
-        if let Some(extra) = self.at(index).extra.as_deref_mut() {
-            for replay in &mut extra.replays {
-                replay.void = true;
-            }
+        let replays = self.at(index).extra.as_ref();
+        for at in 0..replays.map_or(0, |extra| extra.replays.len()) {
+            self.leave_parked_replay(index, at);
+            self.at(index).extra_mut().replays[at].void = true;
         }
     }
 }
@@ -253,9 +384,14 @@ coded!(Replay {
     sub,
     channel,
     next,
+    seq,
+    cold,
+    parked,
+    excused,
     from,
     to,
     sent,
     incomplete,
-    void
+    void,
+    unavailable
 });

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::cold::Held;
 use super::lane::Lane;
 use super::replay::Replay;
 use super::subscription::SubIx;
@@ -17,7 +18,6 @@ use crate::mutant::{self, Mutant};
 use crate::reason::CloseReason;
 use crate::record::codec::{coded, coded_variants};
 use crate::time::Instant;
-use crate::wire::request::{RequestId, Subscribe};
 
 /// Where a connection stands in the round of writing. It is in exactly one of these.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,8 +75,8 @@ pub(crate) struct Closing {
 #[derive(Debug, Default)]
 pub(crate) struct Extra {
     pub(crate) replays: Vec<Replay>,
-    /// A subscribe that waits for the source, and until when.
-    pub(crate) held: Option<(Instant, Option<RequestId>, Subscribe)>,
+    /// A subscribe that waits for the source, or for the proof of its positions.
+    pub(crate) held: Option<Held>,
     /// The subscriptions were acked without an epoch: nothing is sent before the `reset`.
     pub(crate) without_epoch: bool,
     /// A `reset` notice, and how many answers of the lane come before it.

@@ -34,7 +34,10 @@ impl Shard {
                 break;
             }
             left -= written;
-            self.commit(now, index, piece, len, written);
+            self.commit(now, index, &taken, piece, len, written);
+        }
+        for page in &taken.pages {
+            self.archive.touch(page);
         }
         let whole = bytes == taken.bytes;
         self.settle_visits(index, &taken, whole);
@@ -46,7 +49,15 @@ impl Shard {
     }
 
     /// A slice was written, or part of it.
-    fn commit(&mut self, now: Instant, index: u32, piece: Piece, len: usize, written: usize) {
+    fn commit(
+        &mut self,
+        now: Instant,
+        index: u32,
+        taken: &Taken,
+        piece: Piece,
+        len: usize,
+        written: usize,
+    ) {
         match piece {
             Piece::Front => {
                 let Some(mut front) = self.at(index).front.take() else {
@@ -79,11 +90,23 @@ impl Shard {
                 self.stats.conflated += conflated;
                 self.commit_data(now, index, sub, place, written);
             }
+            Piece::History(sub, page, entry) => {
+                let entry = taken.entry(page, entry);
+                self.subs[sub.0].seq = entry.seq;
+                self.finish(now, index, entry.frame.clone(), Purpose::Message, written);
+            }
+            Piece::HistoryReplay(at, page, entry) => {
+                let entry = taken.entry(page, entry);
+                self.replayed(index, at, None, entry.seq, entry.lost.is_none());
+                self.finish(now, index, entry.frame.clone(), Purpose::Message, written);
+            }
             Piece::Replay(at, place) => {
                 let Some(publication) = self.store.get(place).cloned() else {
                     return;
                 };
-                self.replayed(index, at, &publication);
+                let is_message = !matches!(publication.kind, Kind::Lost(_));
+                let next = publication.order.next();
+                self.replayed(index, at, Some(next), publication.seq, is_message);
                 self.finish(
                     now,
                     index,
@@ -167,9 +190,8 @@ impl Shard {
             return;
         }
         let session = self.at(index);
-        if bytes > 0 {
-            session.stalled = false;
-        }
+        // It took all there was, if only nothing: whoever waits for history is not stalled.
+        session.stalled = false;
         session.state = State::Idle;
         let Some(session) = self.slots[index as usize].session.as_ref() else {
             return;

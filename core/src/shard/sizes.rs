@@ -74,7 +74,7 @@ const SESSION: [Field; 18] = [
     ("padding", 5, "to the next multiple of 8"),
 ];
 
-const SUBSCRIPTION: [Field; 14] = [
+const SUBSCRIPTION: [Field; 16] = [
     ("topic", 8, "what it reads: the kind and an index"),
     ("conn", 4, "whom a publication makes ready"),
     (
@@ -112,7 +112,9 @@ const SUBSCRIPTION: [Field; 14] = [
     ("pending", 1, "in which of the two lists it is"),
     ("snapshot", 1, "a pattern's snapshot is under way"),
     ("owes_lost", 1, "a notice comes first"),
-    ("padding", 3, "to the next multiple of 8"),
+    ("cold", 1, "it reads history and not the log"),
+    ("parked", 1, "it waits for a page, in no list of the shard"),
+    ("padding", 1, "to the next multiple of 8"),
 ];
 
 fn bytes(fields: &[Field]) -> usize {
@@ -188,6 +190,8 @@ fn a_subscription_is_as_large_as_its_reasons() {
         pending,
         snapshot,
         owes_lost,
+        cold,
+        parked,
     } = Subscription {
         topic: Topic::Channel(ChannelIx::NONE),
         conn: 0,
@@ -202,6 +206,8 @@ fn a_subscription_is_as_large_as_its_reasons() {
         pending: false,
         snapshot: false,
         owes_lost: false,
+        cold: false,
+        parked: false,
     };
     let found = [
         size_of_val(&topic),
@@ -217,6 +223,8 @@ fn a_subscription_is_as_large_as_its_reasons() {
         size_of_val(&pending),
         size_of_val(&snapshot),
         size_of_val(&owes_lost),
+        size_of_val(&cold),
+        size_of_val(&parked),
     ];
     let named = SUBSCRIPTION.map(|(_, bytes, _)| bytes);
     assert_eq!(found[..], named[..found.len()]);

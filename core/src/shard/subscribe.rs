@@ -1,46 +1,25 @@
 //! Subscribing: whether a connection may, where its cursor starts, and what the ack says.
 //!
-//! A request is done whole or refused whole. Where a cursor starts is one [`Start`] per name, made
-//! from the log before anything changes; a position is recovered only where what this server saw, or
-//! still holds, proves that nothing after it is missing.
+//! A request is done whole or refused whole. Where a cursor starts is one [`Start`] per name, made by
+//! [`super::start`]; positions that only the stream can prove are asked for first ([`super::cold`]).
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Shard;
-use super::catalog::{ChannelIx, PatternIx};
+use super::cold::{Held, PROOF_TIME_MAX, Verdict};
 use super::session::Purpose;
+use super::start::{Start, Unresumed};
 use super::subscription::{SubIx, Subscription, Topic};
 use crate::id::Order;
 use crate::mutant::{self, Mutant};
 use crate::name;
-use crate::reason::{ErrorCode, UnrecoveredReason};
+use crate::reason::ErrorCode;
 use crate::time::Instant;
 use crate::wire::event::{self, SubscriptionAck, Unrecovered};
-use crate::wire::request::{Mode, OnLost, Position, RequestId, Resume, Subscribe};
-
-/// Where a cursor starts.
-#[derive(Debug)]
-struct Start {
-    next: Order,
-    seq: u64,
-    /// The position that the ack names; `None`: unknown.
-    position: Option<u64>,
-    /// Send the newest of each channel that a pattern matches first.
-    snapshot: bool,
-    owes_lost: bool,
-    /// What became of the resume, if there was one.
-    resumed: Option<Result<(), Unresumed>>,
-}
-
-/// Why a resume failed, and what is kept.
-#[derive(Debug)]
-struct Unresumed {
-    reason: UnrecoveredReason,
-    oldest: Option<u64>,
-    newest: Option<u64>,
-}
+use crate::wire::request::{RequestId, Subscribe};
 
 impl Shard {
     /// Does a subscribe at once, or holds it while the source is not ready.
@@ -54,15 +33,36 @@ impl Shard {
         if let Err((code, message)) = self.may_subscribe(index, &subscribe.channels) {
             return self.refuse(index, code, &message, id);
         }
-        if !self.source.ready && !self.config.subscribe_hold.is_zero() {
-            let until = now + self.config.subscribe_hold;
-            self.at(index).extra_mut().held = Some((until, id.cloned(), subscribe.clone()));
-            return;
+        let waits = !self.source.ready && !self.config.subscribe_hold.is_zero();
+        if !waits && subscribe.resume.is_none() {
+            return self.subscribe(index, id, subscribe, &BTreeMap::new());
         }
-        self.subscribe(index, id, subscribe);
+        let time_max = match waits {
+            true => self.config.subscribe_hold,
+            false => PROOF_TIME_MAX,
+        };
+        let held = Held {
+            until: now + time_max,
+            id: id.cloned(),
+            subscribe: subscribe.clone(),
+            verdicts: BTreeMap::new(),
+            asks: Vec::new(),
+        };
+        if waits {
+            self.at(index).extra_mut().held = Some(held);
+        } else {
+            self.prove_and_subscribe(index, held);
+        }
     }
 
-    pub(super) fn subscribe(&mut self, index: u32, id: Option<&RequestId>, subscribe: &Subscribe) {
+    /// Subscribes. `verdicts`: what the stream said of positions that this server cannot prove itself.
+    pub(super) fn subscribe(
+        &mut self,
+        index: u32,
+        id: Option<&RequestId>,
+        subscribe: &Subscribe,
+        verdicts: &BTreeMap<String, Verdict>,
+    ) {
         if let Err((code, message)) = self.may_subscribe(index, &subscribe.channels) {
             return self.refuse(index, code, &message, id);
         }
@@ -75,7 +75,7 @@ impl Shard {
         }
         let mut starts = Vec::with_capacity(subscribe.channels.len());
         for name in &subscribe.channels {
-            let (topic, start) = self.start(name, subscribe);
+            let (topic, start) = self.start(name, subscribe, verdicts.get(name).copied());
             self.insert_subscription(index, topic, subscribe, &start);
             starts.push((name.as_str(), start));
         }
@@ -187,186 +187,16 @@ impl Shard {
         Ok(())
     }
 
-    /// Finds or makes what a name stands for, and where its cursor starts.
-    fn start(&mut self, name: &str, subscribe: &Subscribe) -> (Topic, Start) {
-        let resume = subscribe.resume.as_ref();
-        let wish = resume.and_then(|resume| {
-            let mut positions = resume.positions.iter();
-            let (_, position) = positions.find(|(channel, _)| channel == name)?;
-            Some((resume, *position))
-        });
-        if name::is_pattern(name) {
-            let full = self.catalog.pattern_count() >= self.config.patterns_per_server as usize;
-            if full
-                && self.config.patterns_per_server > 0
-                && self.catalog.find_pattern(name).is_none()
-            {
-                self.catalog.drop_one_idle();
-            }
-            let ix = self.catalog.pattern_named(name, self.store.head());
-            let start = self.start_pattern(ix, subscribe, wish);
-            (Topic::Pattern(ix), start)
-        } else {
-            let ix = self.catalog.channel_named(name);
-            let start = self.start_channel(ix, subscribe, wish);
-            (Topic::Channel(ix), start)
-        }
-    }
-
-    /// The start of who has nothing and asks for nothing: live from here on.
-    fn live(&self, seq: u64) -> Start {
-        Start {
-            next: self.store.head(),
-            seq,
-            position: self.source.ready.then_some(seq),
-            snapshot: false,
-            owes_lost: false,
-            resumed: None,
-        }
-    }
-
-    fn start_channel(
-        &self,
-        ix: ChannelIx,
-        asked: &Subscribe,
-        wish: Option<(&Resume, Position)>,
-    ) -> Start {
-        let channel = self.catalog.channel(ix);
-        let mut start = self.live(channel.last_seq);
-        if let Some((resume, position)) = wish {
-            let outcome = self.prove_channel(ix, resume, position);
-            if asked.mode == Mode::Latest && self.source.ready {
-                return self.start_at_newest(ix, position, outcome);
-            }
-            match outcome {
-                Ok(()) => {
-                    start.next = self
-                        .store
-                        .first_of_channel_after(&self.catalog, ix, position.seq);
-                    (start.seq, start.position) = (position.seq, Some(position.seq));
-                    if mutant::is(Mutant::ResumeDuplicate) && position.seq > 0 {
-                        start.seq = position.seq - 1;
-                        start.next =
-                            self.store
-                                .first_of_channel_after(&self.catalog, ix, start.seq);
-                    }
-                    start.resumed = Some(Ok(()));
-                    return start;
-                }
-                Err(reason) => {
-                    let places = channel.held.or_else(|| channel.log.places.front().copied());
-                    let oldest = places.and_then(|place| self.store.get(place));
-                    start.resumed = Some(Err(Unresumed {
-                        reason,
-                        oldest: oldest.map(|publication| publication.seq),
-                        newest: (channel.last_seq > 0).then_some(channel.last_seq),
-                    }));
-                    if reason == UnrecoveredReason::TooOld && asked.on_lost == OnLost::Continue {
-                        return self.owing_lost(start, position);
-                    }
-                }
-            }
-        }
-        if asked.snapshot
-            && let Some(last) = self.store.get(channel.last)
-        {
-            start.next = channel.last;
-            start.seq = last.seq.saturating_sub(1);
-            start.position = last.prev.filter(|_| self.source.ready);
-        }
-        start
-    }
-
-    /// The start of who asked to go on after a loss: a notice of it, then all that is kept.
-    fn owing_lost(&self, start: Start, position: Position) -> Start {
-        Start {
-            next: self.source.begin,
-            seq: position.seq,
-            position: Some(position.seq),
-            owes_lost: true,
-            ..start
-        }
-    }
-
-    /// The start of a resume in latest mode: the newest entry, if the client does not have it. A
-    /// position that means nothing here is before everything.
-    fn start_at_newest(
-        &self,
-        ix: ChannelIx,
-        position: Position,
-        outcome: Result<(), UnrecoveredReason>,
-    ) -> Start {
-        let channel = self.catalog.channel(ix);
-        let mut start = self.live(channel.last_seq);
-        start.resumed = Some(Ok(()));
-        start.seq = if is_void(outcome) { 0 } else { position.seq };
-        start.position = Some(start.seq);
-        if channel.last_seq > start.seq {
-            // Where the newest is gone, the cursor stands before a hole and says so.
-            start.next = channel.newest().unwrap_or(channel.log.dropped_to);
-        }
-        start
-    }
-
-    fn start_pattern(
-        &self,
-        ix: PatternIx,
-        asked: &Subscribe,
-        wish: Option<(&Resume, Position)>,
-    ) -> Start {
-        let mut start = self.live(self.source.head_seq);
-        if let Some((resume, position)) = wish {
-            let outcome = self.prove_pattern(ix, resume, position);
-            if asked.mode == Mode::Latest && self.source.ready {
-                start.seq = if is_void(outcome) { 0 } else { position.seq };
-                start.position = Some(start.seq);
-                start.next = self.store.first_after(start.seq);
-                let (gone, gone_seq) = self.store.value_dropped_to;
-                let log = &self.catalog.pattern(ix).log;
-                if gone_seq.min(log.dropped_seq) > start.seq {
-                    // The newest of some channel may be gone: the cursor stands before that hole.
-                    start.next = start.next.min(gone).min(log.dropped_to);
-                }
-                start.resumed = Some(Ok(()));
-                return start;
-            }
-            match outcome {
-                Ok(()) => {
-                    start.next = self.store.first_after(position.seq);
-                    (start.seq, start.position) = (position.seq, Some(position.seq));
-                    start.resumed = Some(Ok(()));
-                    return start;
-                }
-                Err(reason) => {
-                    let kept_from = self.kept_after(self.catalog.pattern(ix).log.dropped_seq);
-                    let oldest = self.source.ready.then_some(kept_from + 1);
-                    let newest = self.source.ready.then_some(self.source.head_seq);
-                    start.resumed = Some(Err(Unresumed {
-                        reason,
-                        oldest,
-                        newest,
-                    }));
-                    if reason == UnrecoveredReason::TooOld && asked.on_lost == OnLost::Continue {
-                        return self.owing_lost(start, position);
-                    }
-                }
-            }
-        }
-        if asked.snapshot {
-            start.next = self.source.begin;
-            start.snapshot = true;
-            start.seq = 0;
-        }
-        start
-    }
-
     fn insert_subscription(&mut self, index: u32, topic: Topic, asked: &Subscribe, start: &Start) {
         let sibling = self.at(index).subscriptions;
         let since = self.store.head();
         let sub = SubIx(self.subs.insert(Subscription {
             topic,
             conn: index,
-            next: start.next,
+            next: match start.cold {
+                true => Order(0),
+                false => start.next,
+            },
             seq: start.seq,
             since,
             snapshot: start.snapshot,
@@ -376,6 +206,8 @@ impl Shard {
             mode: asked.mode,
             on_lost: asked.on_lost,
             pending: false,
+            cold: start.cold,
+            parked: false,
             owes_lost: start.owes_lost,
         }));
         let session = self.at(index);
@@ -390,13 +222,4 @@ impl Shard {
         }
         self.place(sub);
     }
-}
-
-/// Whether a position means nothing on this number line: it is of another one, or after the end of one
-/// that only this server extends, where waiting for it would hide what comes until then.
-fn is_void(outcome: Result<(), UnrecoveredReason>) -> bool {
-    matches!(
-        outcome,
-        Err(UnrecoveredReason::EpochChanged | UnrecoveredReason::AheadOfLog)
-    )
 }

@@ -39,7 +39,8 @@ pub(crate) struct Subscription {
     pub(crate) topic: Topic,
     /// The connection's index.
     pub(crate) conn: u32,
-    /// Every entry before this place was sent, or is not for this subscription.
+    /// Every entry before this place was sent, or is not for this subscription. Of a cold one a seq: up to it
+    /// the client was told that messages may be missing.
     pub(crate) next: Order,
     /// Every seq up to this one was sent, or is not for this subscription.
     pub(crate) seq: u64,
@@ -57,6 +58,10 @@ pub(crate) struct Subscription {
     pub(crate) pending: bool,
     /// Of a pattern: of the entries before `since` only each channel's newest is sent.
     pub(crate) snapshot: bool,
+    /// It reads pages of history: the log does not reach back to where it stands.
+    pub(crate) cold: bool,
+    /// It waits for a page of history, and is in no other list.
+    pub(crate) parked: bool,
     /// A `lost` notice up to the oldest entry that can be had comes before anything else.
     pub(crate) owes_lost: bool,
 }
@@ -98,6 +103,9 @@ impl Shard {
     /// Puts a subscription that is in neither list where it belongs: with those of its connection
     /// that have data, or with those of its log that wait.
     pub(super) fn place(&mut self, ix: SubIx) {
+        if self.subs[ix.0].cold && !self.place_cold(ix) {
+            return;
+        }
         let sub = &self.subs[ix.0];
         if self.has_data(sub) {
             self.pend(ix);
@@ -111,7 +119,7 @@ impl Shard {
     }
 
     /// Appends a subscription that waits in no list to its connection's list of those with data.
-    fn pend(&mut self, ix: SubIx) {
+    pub(super) fn pend(&mut self, ix: SubIx) {
         let conn = self.subs[ix.0].conn;
         let tail = self.at(conn).pending_tail;
         let head = match tail.some() {
@@ -170,7 +178,7 @@ impl Shard {
         } = self.subs[ix.0];
         if pending {
             self.unlink_pending(conn, ix);
-        } else {
+        } else if !self.leave_parked(ix) {
             self.leave_waiting(ix);
         }
         if self.at(conn).subscriptions == ix {
@@ -210,7 +218,7 @@ impl Shard {
         }
     }
 
-    fn unlink_pending(&mut self, conn: u32, ix: SubIx) {
+    pub(super) fn unlink_pending(&mut self, conn: u32, ix: SubIx) {
         let tail = self.at(conn).pending_tail;
         let mut before = tail;
         while self.subs[before.0].pending_next != ix {
@@ -240,6 +248,8 @@ coded!(Subscription {
     on_lost,
     pending,
     snapshot,
+    cold,
+    parked,
     owes_lost
 });
 

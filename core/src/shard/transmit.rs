@@ -16,6 +16,7 @@ use super::lane::Lane;
 use super::session::{Front, Purpose, State};
 use super::subscription::SubIx;
 use super::{Shard, Transmit};
+use crate::history::{Entry, Page};
 use crate::id::{ConnId, Order};
 use crate::mutant::{self, Mutant};
 use crate::reason::CloseReason;
@@ -33,6 +34,10 @@ pub(super) enum Piece {
     Data(SubIx, Order, u64),
     /// The entry of the log at a place, for the replay of this number.
     Replay(usize, Order),
+    /// Of a page of the transmit the entry of this number, for a subscription.
+    History(SubIx, usize, usize),
+    /// Of a page of the transmit the entry of this number, for the replay of that number.
+    HistoryReplay(usize, usize, usize),
 }
 
 /// A subscription that had its turn in a transmit.
@@ -55,12 +60,23 @@ enum Turns {
     Hole(SubIx),
 }
 
+/// How far a connection's subscriptions may be read: the next notice for all comes between.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Until {
+    /// In the log: up to this place, exclusive.
+    pub(super) place: Order,
+    /// In history: up to this seq, exclusive.
+    pub(super) seq: u64,
+}
+
 /// What was gathered for the connection that is being written to.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     pub(super) conn: Option<ConnId>,
     pub(super) pieces: Vec<(Piece, usize)>,
     pub(super) visits: Vec<Visit>,
+    /// The pages of history that pieces are of: kept until they are written, whatever the shard keeps.
+    pub(super) pages: Vec<Arc<Page>>,
     pub(super) bytes: usize,
 }
 
@@ -80,6 +96,7 @@ impl Taken {
         self.conn = None;
         self.pieces.clear();
         self.visits.clear();
+        self.pages.clear();
         self.bytes = 0;
     }
 
@@ -88,6 +105,17 @@ impl Taken {
         self.pieces.is_empty()
             || self.pieces.len() < Shard::SLICES_MAX
                 && self.bytes + len <= Shard::TRANSMIT_BYTES_MAX
+    }
+
+    /// Takes a page for the time of the transmit, and gives its number.
+    pub(super) fn hold(&mut self, page: Arc<Page>) -> usize {
+        self.pages.push(page);
+        self.pages.len() - 1
+    }
+
+    /// The entry of history that a piece is.
+    pub(super) fn entry(&self, page: usize, entry: usize) -> &Entry {
+        &self.pages[page].entries[entry]
     }
 
     pub(super) fn push(&mut self, piece: Piece, len: usize) {
@@ -202,7 +230,11 @@ impl Shard {
             .flatten()
             .min()
             .unwrap_or(Order(u64::MAX));
-        match self.gather_pending(index, limit, taken) {
+        let until = Until {
+            place: limit,
+            seq: notice.as_ref().map_or(u64::MAX, |notice| notice.from),
+        };
+        match self.gather_pending(index, until, taken) {
             Turns::Stopped => return false,
             Turns::Hole(sub) => return self.meet_hole(now, index, sub),
             Turns::Done if !taken.pieces.is_empty() => return false,
@@ -220,14 +252,14 @@ impl Shard {
     }
 
     /// Gives each subscription that has data its turn.
-    fn gather_pending(&mut self, index: u32, limit: Order, taken: &mut Taken) -> Turns {
+    fn gather_pending(&mut self, index: u32, until: Until, taken: &mut Taken) -> Turns {
         let count = usize::from(self.at(index).subscription_count).max(1);
         let share = (Self::SLICES_MAX / count).max(4);
         let last = self.at(index).pending_tail;
         let mut next = last.some().map(|tail| self.subs[tail.0].pending_next);
         let mut turns = Turns::Done;
         while let Some(sub) = next {
-            match self.gather_subscription(sub, limit, share, taken) {
+            match self.gather_subscription(sub, until, share, taken) {
                 Gathered::All(visit) => taken.visits.push(visit),
                 Gathered::Part(visit) => {
                     turns = Turns::Stopped;
@@ -254,6 +286,9 @@ impl Shard {
 
     /// A cursor met a hole: the client is told, or is too slow for what it wants.
     fn meet_hole(&mut self, now: Instant, index: u32, ix: SubIx) -> bool {
+        if self.goes_on_in_history(ix) {
+            return true;
+        }
         match self.announce_hole(ix) {
             Some(frame) => self.make_front(index, frame),
             None => {
@@ -287,6 +322,9 @@ impl Shard {
             .filter_map(move |(piece, _)| match piece {
                 Piece::Front => session?.front.as_ref().map(|front| &front.rest[..]),
                 Piece::Lane => lane.next().map(|frame| &frame[..]),
+                Piece::History(_, page, entry) | Piece::HistoryReplay(_, page, entry) => {
+                    Some(&self.taken.entry(*page, *entry).frame[..])
+                }
                 Piece::Data(_, place, _) | Piece::Replay(_, place) => self
                     .store
                     .get(*place)

@@ -7,6 +7,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::Shard;
+use super::archive::Waiter;
 use super::session::{Session, State};
 use super::subscription::{SubIx, Topic};
 
@@ -39,6 +40,10 @@ pub struct Census {
     pub owing: usize,
     /// Subscriptions of a pattern that read from before its log.
     pub scanning: usize,
+    /// Subscriptions that read history.
+    pub cold: usize,
+    /// Subscriptions that wait for a page of history.
+    pub parked: usize,
     /// Subscriptions in the snapshot of a pattern.
     pub in_snapshot: usize,
     /// Subscriptions that are ahead of what this server has read.
@@ -184,6 +189,8 @@ impl Shard {
         let sub = &self.subs[ix.0];
         let name = self.topic_name(sub.topic);
         counts.subs += 1;
+        census.cold += usize::from(sub.cold);
+        census.parked += usize::from(sub.parked);
         if sub.conn != index {
             return Err(format!("{name} of {index} says that it is of {}", sub.conn));
         }
@@ -209,6 +216,16 @@ impl Shard {
                 &pattern.log
             }
         };
+        if sub.parked {
+            let place = (self.topic_key(sub.topic), sub.seq);
+            let waiter = Waiter::Subscription(ix);
+            let times = self.archive.waiters(&place);
+            let times = times.iter().filter(|other| **other == waiter).count();
+            if times != 1 || sub.pending || !sub.cold {
+                return Err(format!("{name} of {index} waits {times} times for history"));
+            }
+            return Ok(());
+        }
         if !sub.pending {
             counts.waiting += 1;
             if log.waiting.get(sub.waiting_at as usize) != Some(&ix) {
@@ -218,11 +235,11 @@ impl Shard {
                 return Err(format!("{name} of {index} waits and has data"));
             }
         }
-        if sub.next > self.store.head() || sub.since > self.store.head() {
+        if !sub.cold && sub.next > self.store.head() || sub.since > self.store.head() {
             return Err(format!("{name} of {index} stands after the head"));
         }
         census.pending += usize::from(sub.pending);
-        census.before_hole += usize::from(sub.next <= log.dropped_to);
+        census.before_hole += usize::from(!sub.cold && sub.next <= log.dropped_to);
         census.owing += usize::from(sub.owes_lost);
         census.in_snapshot += usize::from(sub.snapshot && sub.next < sub.since);
         census.ahead += usize::from(sub.seq > self.source.head_seq);

@@ -131,10 +131,10 @@ impl Shard {
             _ => None,
         };
         let (Some(at), Event::Published(publication)) = (window, &event) else {
-            return self.event(event);
+            return self.event(now, event);
         };
         let (publication, ready) = (publication.clone(), self.ready.len());
-        self.event(event);
+        self.event(now, event);
         self.hold(now, at, ready);
         self.fill(at, &publication);
     }

@@ -121,6 +121,7 @@ impl World {
         self.event(Event::SourceReady(Arc::new(SourceReady {
             epoch: epoch.into(),
             durable: self.history.durable,
+            created: 0,
             head,
             observed_from: self.history.unproven_to,
             reset_frame,

@@ -152,6 +152,7 @@ pub(crate) fn setup() -> impl Strategy<Value = Setup> {
     (3..20u32, bytes, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
         |(log_messages, last_value_bytes, durable, ready, hold)| {
             let mut config = Config {
+                history_bytes: 0,
                 log_messages,
                 last_value_bytes,
                 message_rate: 0,

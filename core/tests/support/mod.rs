@@ -17,12 +17,14 @@
 
 mod client;
 mod messages;
+mod past;
 mod publisher;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use odin_core::config::Config;
+use odin_core::history::Fetch;
 use odin_core::id::ConnId;
 use odin_core::reason::CloseReason;
 use odin_core::shard::{Input, Message, Output, Shard};
@@ -32,6 +34,7 @@ use serde_json::{Value, json};
 
 use self::client::Client;
 pub use self::messages::*;
+pub use self::past::*;
 
 /// The epoch of [`World::new`].
 pub const EPOCH: &str = "e1";
@@ -53,13 +56,24 @@ pub struct World {
     channels: BTreeMap<String, (u32, u64)>,
     clients: Vec<Client>,
     outputs: VecDeque<Output>,
+    /// What was asked of the past and not answered yet.
+    pub fetches: VecDeque<Fetch>,
     bytes_taken: u64,
     messages_taken: u64,
 }
 
 impl World {
-    /// A shard with these limits whose source is not ready.
+    /// A shard with these limits whose source is not ready, and has no history to ask for.
     pub fn cold(config: Config) -> Self {
+        Self::with_history(Config {
+            history_bytes: 0,
+            ..config
+        })
+    }
+
+    /// A shard with these limits whose source is not ready. What it asks of the past is in
+    /// [`Self::fetches`].
+    pub fn with_history(config: Config) -> Self {
         Self {
             shard: Shard::new(config, 1),
             now: Instant::ZERO,
@@ -69,6 +83,7 @@ impl World {
             channels: BTreeMap::new(),
             clients: Vec::new(),
             outputs: VecDeque::new(),
+            fetches: VecDeque::new(),
             bytes_taken: 0,
             messages_taken: 0,
         }
@@ -248,7 +263,10 @@ impl World {
             turns += 1;
             assert!(turns < 50_000, "the shard comes to rest");
             while let Some(output) = self.shard.poll_output() {
-                self.outputs.push_back(output);
+                match output {
+                    Output::FetchHistory(fetch) => self.fetches.push_back(fetch),
+                    Output::Close { .. } => self.outputs.push_back(output),
+                }
             }
             if let Some(conn) = self.shard.poll_ready() {
                 self.transmit(conn);

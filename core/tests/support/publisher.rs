@@ -24,6 +24,7 @@ impl World {
         self.event(Event::SourceReady(Arc::new(SourceReady {
             epoch: epoch.into(),
             durable,
+            created: 0,
             head,
             observed_from,
             reset_frame: event::reset(epoch, ResetReason::SourceReady),

@@ -170,6 +170,8 @@ fn shard_limits(rng: &mut Rng, roomy: bool) -> Config {
         } else {
             default.last_value_bytes
         },
+        history_bytes: 0,
+        history_fetches: 1,
         ping_interval: rng.pick(&[secs(0), secs(2), secs(25)]),
         idle_timeout: rng.pick(&[secs(0), secs(5), secs(60), secs(60)]),
         write_stall: rng.pick(&[secs(2), secs(10), secs(10)]),

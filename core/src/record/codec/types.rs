@@ -1,7 +1,7 @@
 //! How the types of others, and those of the core that are everywhere, are written.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -178,6 +178,21 @@ impl<T: Code> Code for Vec<T> {
     fn get(from: &mut Reader<'_>) -> Result<Self, Broken> {
         let count = from.count()?;
         (0..count).map(|_| T::get(from)).collect()
+    }
+}
+
+impl<K: Code + Ord, V: Code> Code for BTreeMap<K, V> {
+    fn put(&self, out: &mut Writer) {
+        self.len().put(out);
+        for (key, value) in self {
+            key.put(out);
+            value.put(out);
+        }
+    }
+
+    fn get(from: &mut Reader<'_>) -> Result<Self, Broken> {
+        let count = from.count()?;
+        (0..count).map(|_| Code::get(from)).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use alloc::vec;
 
 use super::{Context, Shard};
 use crate::event::{Event, Publication};
+use crate::history::Page;
 use crate::id::ConnId;
 use crate::reason::CloseReason;
 use crate::record::codec::Code;
@@ -45,6 +46,8 @@ pub enum Call {
     Published(Arc<Publication>, u64),
     /// Any other event, with stand-ins for frames.
     Event(Event),
+    /// [`Input::History`], with stand-ins for frames.
+    History(u64, Option<Arc<Page>>),
     /// [`Input::Drain`].
     Drain(Instant),
     /// [`Shard::handle_timeout`].
@@ -96,6 +99,7 @@ pub(super) const READY: u8 = 20;
 pub(super) const TRANSMIT: u8 = 21;
 pub(super) const TRANSMIT_POLLED: u8 = 22;
 pub(super) const DROPPED: u8 = 23;
+pub(super) const HISTORY: u8 = 24;
 
 fn get_publication(from: &mut Reader<'_>) -> Result<Publication, Broken> {
     Ok(Publication {
@@ -155,6 +159,7 @@ impl record::Recorded for Shard {
             }
             WRITABLE => Call::Writable(Code::get(from)?),
             CLOSED => Call::Closed(Code::get(from)?, Code::get(from)?),
+            HISTORY => Call::History(Code::get(from)?, Code::get(from)?),
             DRAIN => Call::Drain(Code::get(from)?),
             TRANSMIT => Call::Transmit(Code::get(from)?),
             TRANSMIT_POLLED => Call::Transmit(context.polled.ok_or(NONE)?),
@@ -234,6 +239,7 @@ impl Shard {
             Call::Closed(conn, reason) => Input::Closed { conn, reason },
             Call::Published(publication, _) => Input::Event(Event::Published(publication)),
             Call::Event(event) => Input::Event(event),
+            Call::History(request, page) => Input::History { request, page },
             Call::Drain(deadline) => Input::Drain { deadline },
             _ => return,
         };

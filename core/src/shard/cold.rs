@@ -1,0 +1,537 @@
+//! Reading from history: cold cursors, and positions that only the stream can prove.
+//!
+//! A subscription or replay that stands where the log does not reach back to reads pages of history until it stands
+//! where the log has all that follows. It owns no page: it is looked up by where the cursor stands, and while there
+//! is none the cursor is parked. A page must prove where the cursor stands; one that shows a hole is met like a hole in the
+//! log. What is asked for, and what is kept, is the business of [`super::archive`].
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use super::archive::{Place, Waiter};
+use super::gather::Gathered;
+use super::subscription::{SubIx, Topic};
+use super::transmit::{Piece, Taken, Visit};
+use super::{Output, Shard};
+use crate::history::{Entry, Page, Proof};
+use crate::id::Order;
+use crate::reason::{CloseReason, LostReason};
+use crate::record::codec::{Broken, Code, Reader, Writer, coded};
+use crate::time::Instant;
+use crate::wire::event;
+use crate::wire::request::{Mode, OnLost, Position, RequestId, Subscribe};
+
+/// How long a subscribe waits for the proof of its positions.
+pub(super) const PROOF_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// A subscribe that waits.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) until: Instant,
+    pub(crate) id: Option<RequestId>,
+    pub(crate) subscribe: Subscribe,
+    /// What the stream said of its positions.
+    pub(crate) verdicts: BTreeMap<String, Verdict>,
+    /// What was asked for.
+    pub(crate) asks: Vec<Place>,
+}
+
+/// What the stream said of a position.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    /// Everything after it can be had.
+    Whole,
+    /// Messages after it may be gone; the oldest that is left.
+    Hole { oldest: Option<u64> },
+    /// The stream has another message there.
+    Different,
+    /// The stream ends before it.
+    Ahead,
+    /// The stream could not be asked.
+    Unavailable,
+}
+
+/// What history has for a cursor.
+pub(super) enum Look {
+    /// Messages.
+    Entries(Arc<Page>),
+    /// No message up to this seq.
+    Nothing(u64),
+    /// Messages after the cursor may be gone.
+    Hole(Arc<Page>),
+    /// It is not known here. `own`: a page of all channels does not tell.
+    Unknown { own: bool },
+}
+
+/// What a page has of a topic after a seq.
+fn entries_of<'a>(
+    page: &'a Page,
+    topic: Topic,
+    name: &'a str,
+    seq: u64,
+) -> impl Iterator<Item = (usize, &'a Entry)> {
+    let (mut of_channel, mut of_pattern) = (None, None);
+    match topic {
+        Topic::Channel(_) => of_channel = Some(page.of_channel(name, seq)),
+        Topic::Pattern(_) => of_pattern = Some(page.of_pattern(name, seq)),
+    }
+    let of_pattern = of_pattern.into_iter().flatten();
+    of_channel.into_iter().flatten().chain(of_pattern)
+}
+
+fn proof(page: &Page, name: &str, position: Position) -> Proof {
+    if crate::name::is_pattern(name) {
+        page.proof_of_pattern(name, position.seq, position.ts)
+    } else {
+        page.proof_of_channel(name, position.seq, position.ts)
+    }
+}
+
+impl Shard {
+    /// Whether the upstream keeps a past that may be asked for.
+    pub(super) fn has_history(&self) -> bool {
+        self.source.ready && self.source.durable && self.archive.is_on()
+    }
+
+    /// Asks for what is wanted, as far as may be asked at once.
+    pub(super) fn ask(&mut self, now: Instant) {
+        while self.archive.has_turns()
+            && let Some(fetch) = self.archive.next_fetch(now, self.source.head_seq)
+        {
+            self.stats.history_fetches += 1;
+            self.outputs.push_back(Output::FetchHistory(fetch));
+        }
+    }
+
+    /// The answer to a fetch. A page of another stream than that of the number line is none.
+    pub(super) fn history(&mut self, now: Instant, request: u64, page: Option<Arc<Page>>) {
+        let page = page.filter(|page| page.extent.created == self.source.created);
+        let Some(served) = self.archive.answered(now, request, page.as_ref()) else {
+            return;
+        };
+        self.stats.history_failed += u64::from(page.is_none());
+        // Subscribes come last: the subscriptions that they make may get the numbers of some that go here.
+        let is_subscribe = |(_, waiter): &(Place, Waiter)| matches!(waiter, Waiter::Subscribe(_));
+        let (subscribes, others) = served.waiters.into_iter().partition(is_subscribe);
+        let (unproven, given_up) = served.given_up.into_iter().partition(is_subscribe);
+        let (others, given_up): (Vec<_>, Vec<_>) = (others, given_up);
+        let (subscribes, unproven): (Vec<_>, Vec<_>) = (subscribes, unproven);
+        for (place, waiter) in others {
+            self.serve(&place, waiter, page.as_deref());
+        }
+        for (place, waiter) in given_up {
+            self.forsake(now, &place, waiter);
+        }
+        for (place, waiter) in subscribes {
+            self.serve(&place, waiter, page.as_deref());
+        }
+        for (place, waiter) in unproven {
+            self.serve(&place, waiter, None);
+        }
+    }
+
+    fn serve(&mut self, place: &Place, waiter: Waiter, page: Option<&Page>) {
+        match waiter {
+            Waiter::Subscription(ix) => {
+                self.subs[ix.0].parked = false;
+                self.place(ix);
+            }
+            Waiter::Subscribe(conn) => {
+                let index = u32::try_from(conn.index()).unwrap_or(u32::MAX);
+                self.judge(index, place, page);
+            }
+            Waiter::Replay(conn) => {
+                let index = u32::try_from(conn.index()).unwrap_or(u32::MAX);
+                self.unpark_replay(index, &place.0, false);
+            }
+        }
+    }
+
+    /// The upstream could not be asked for too long.
+    fn forsake(&mut self, now: Instant, place: &Place, waiter: Waiter) {
+        match waiter {
+            // Its connection was closed for another one just now.
+            Waiter::Subscription(ix) if !self.subs.contains(ix.0) => {}
+            Waiter::Subscription(ix) => {
+                // What the log has is what is left, after a notice of what is not.
+                let begin = self.source.begin;
+                let sub = &mut self.subs[ix.0];
+                (sub.parked, sub.cold, sub.owes_lost) = (false, false, true);
+                sub.next = begin;
+                let (conn, on_lost) = (sub.conn, sub.on_lost);
+                self.place(ix);
+                if on_lost == OnLost::Close {
+                    self.close(conn, now, CloseReason::SlowConsumer);
+                    self.file(conn);
+                }
+            }
+            Waiter::Subscribe(_) => self.serve(place, waiter, None),
+            Waiter::Replay(conn) => {
+                let index = u32::try_from(conn.index()).unwrap_or(u32::MAX);
+                self.unpark_replay(index, &place.0, true);
+            }
+        }
+    }
+
+    /// The seq from which on the log has everything of a topic, with its true predecessors.
+    pub(super) fn log_reaches_back_to(&self, topic: Topic) -> u64 {
+        let kept = self.kept_after(self.log(topic).dropped_seq);
+        match topic {
+            Topic::Channel(ix) => kept.max(self.catalog.channel(ix).first_seen),
+            Topic::Pattern(_) => kept.max(self.source.snapshot_head),
+        }
+    }
+
+    pub(super) fn topic_key(&self, topic: Topic) -> Arc<str> {
+        match topic {
+            Topic::Channel(ix) => self.catalog.channel(ix).name.clone(),
+            Topic::Pattern(ix) => self.catalog.pattern(ix).text.clone(),
+        }
+    }
+
+    /// What history has after a seq. Up to `excused` nothing needs a proof.
+    pub(super) fn look(&self, topic: Topic, seq: u64, excused: u64) -> Look {
+        let name = self.topic_key(topic);
+        let mut own = false;
+        for page in self.archive.find(&name, seq).into_iter().flatten() {
+            let position = Position { seq, ts: None };
+            match proof(page, &name, position) {
+                Proof::Whole => {}
+                _ if seq < excused => {}
+                Proof::Unknown => {
+                    own = true;
+                    continue;
+                }
+                Proof::Hole | Proof::Different => return Look::Hole(page.clone()),
+            }
+            let has_entries = entries_of(page, topic, &name, seq).next().is_some();
+            return match has_entries {
+                true => Look::Entries(page.clone()),
+                false => Look::Nothing(page.to()),
+            };
+        }
+        Look::Unknown { own }
+    }
+
+    /// Puts a cold subscription where it belongs: with those of its connection that have data, or with those that wait
+    /// for a page. `true`: it is cold no more and in no list.
+    pub(super) fn place_cold(&mut self, ix: SubIx) -> bool {
+        loop {
+            let sub = &self.subs[ix.0];
+            let (topic, seq, excused) = (sub.topic, sub.seq, sub.next.0);
+            if seq >= self.log_reaches_back_to(topic) {
+                let next = match topic {
+                    Topic::Channel(channel) => {
+                        self.store
+                            .first_of_channel_after(&self.catalog, channel, seq)
+                    }
+                    Topic::Pattern(_) => self.store.first_after(seq),
+                };
+                let sub = &mut self.subs[ix.0];
+                (sub.cold, sub.next) = (false, next);
+                return true;
+            }
+            match self.look(topic, seq, excused) {
+                Look::Entries(_) | Look::Hole(_) => {
+                    self.pend(ix);
+                    return false;
+                }
+                Look::Nothing(to) => self.subs[ix.0].seq = to,
+                Look::Unknown { own } => {
+                    let place = (self.topic_key(topic), seq);
+                    self.archive.want(place, Waiter::Subscription(ix), own);
+                    self.subs[ix.0].parked = true;
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Takes a subscription off the list of those that wait for a page; `false`: it is not in it.
+    pub(super) fn leave_parked(&mut self, ix: SubIx) -> bool {
+        let sub = &mut self.subs[ix.0];
+        if !core::mem::take(&mut sub.parked) {
+            return false;
+        }
+        let place = (sub.topic, sub.seq);
+        let place = (self.topic_key(place.0), place.1);
+        self.archive.leave(&place, Waiter::Subscription(ix));
+        true
+    }
+
+    /// A subscription fell off the log: it goes on in history, where there is one. `false`: it cannot.
+    pub(super) fn goes_on_in_history(&mut self, ix: SubIx) -> bool {
+        let sub = &self.subs[ix.0];
+        if sub.cold || sub.owes_lost || sub.mode == Mode::Latest || !self.has_history() {
+            return false;
+        }
+        let conn = sub.conn;
+        self.unlink_pending(conn, ix);
+        let sub = &mut self.subs[ix.0];
+        (sub.pending, sub.snapshot, sub.cold) = (false, false, true);
+        sub.next = Order(0);
+        self.stats.refills += 1;
+        self.place(ix);
+        true
+    }
+
+    /// Gathers what a cold subscription reads below `limit`, at most `share` messages.
+    pub(super) fn gather_cold(
+        &self,
+        ix: SubIx,
+        limit: u64,
+        share: usize,
+        taken: &mut Taken,
+    ) -> Gathered {
+        if !taken.fits(1) {
+            return Gathered::NoRoom;
+        }
+        let sub = &self.subs[ix.0];
+        let visit = Visit {
+            sub: ix,
+            advance: Order(0),
+            conflated: 0,
+        };
+        match self.look(sub.topic, sub.seq, sub.next.0) {
+            Look::Hole(_) => Gathered::Hole,
+            // The page had to go meanwhile.
+            Look::Nothing(_) | Look::Unknown { .. } => Gathered::All(visit),
+            Look::Entries(page) => {
+                let at = taken.hold(page.clone());
+                let mut room = share;
+                for (number, entry) in
+                    entries_of(&page, sub.topic, self.topic_name(sub.topic), sub.seq)
+                {
+                    if entry.seq >= limit {
+                        break;
+                    }
+                    if room == 0 || !taken.fits(entry.frame.len()) {
+                        return Gathered::Part(visit);
+                    }
+                    room -= 1;
+                    taken.push(Piece::History(ix, at, number), entry.frame.len());
+                }
+                Gathered::All(visit)
+            }
+        }
+    }
+
+    /// Gives the notice for a hole in history; `None`: this subscription would rather be closed.
+    pub(super) fn announce_history_hole(&mut self, ix: SubIx) -> Option<Bytes> {
+        let sub = &self.subs[ix.0];
+        let Look::Hole(page) = self.look(sub.topic, sub.seq, sub.next.0) else {
+            return None;
+        };
+        if sub.on_lost == OnLost::Close {
+            return None;
+        }
+        let (topic, from) = (sub.topic, sub.seq + 1);
+        let to = match topic {
+            Topic::Channel(_) => hole_end(&page, self.topic_name(topic), sub.seq),
+            // Other channels may have lost some anywhere on it.
+            Topic::Pattern(_) => page.to(),
+        };
+        let reason = LostReason::Discarded;
+        let frame = event::lost(Some(self.topic_name(topic)), from, Some(to), reason);
+        self.subs[ix.0].next = Order(page.to());
+        self.stats.lost[reason as usize] += to - from + 1;
+        Some(frame)
+    }
+
+    /// What a page, or that there is none, says of the positions at a place.
+    fn judge(&mut self, index: u32, place: &Place, page: Option<&Page>) {
+        let extra = self.at(index).extra.as_deref_mut();
+        let Some(mut held) = extra.and_then(|extra| extra.held.take()) else {
+            return;
+        };
+        held.asks.retain(|ask| ask != place);
+        let resume = held.subscribe.resume.as_ref();
+        let positions = resume.map_or(&[][..], |resume| &resume.positions);
+        let here = positions
+            .iter()
+            .find(|(name, position)| **name == *place.0 && position.seq == place.1);
+        if let Some((name, position)) = here
+            && let Some(verdict) = self.verdict(name, *position, page)
+        {
+            held.verdicts.insert(name.clone(), verdict);
+        }
+        self.prove_and_subscribe(index, held);
+        self.at(index).tidy();
+    }
+
+    fn verdict(&self, name: &str, position: Position, page: Option<&Page>) -> Option<Verdict> {
+        let Some(page) = page else {
+            return Some(Verdict::Unavailable);
+        };
+        if position.seq > self.source.head_seq {
+            return match position.seq <= page.extent.last_seq {
+                true => Some(Verdict::Whole),
+                false => Some(Verdict::Ahead),
+            };
+        }
+        match proof(page, name, position) {
+            Proof::Whole => Some(Verdict::Whole),
+            Proof::Different => Some(Verdict::Different),
+            Proof::Hole => {
+                let next = page.entries.iter().find(|entry| entry.seq > position.seq);
+                let oldest = next.map(|entry| entry.seq);
+                Some(Verdict::Hole { oldest })
+            }
+            Proof::Unknown => None,
+        }
+    }
+
+    /// Does a subscribe whose positions are proven, or asks for what proves them.
+    pub(super) fn prove_and_subscribe(&mut self, index: u32, mut held: Held) {
+        if self.has_history() && held.subscribe.mode == Mode::Lossless {
+            self.ask_for_proofs(index, &mut held);
+        }
+        if held.asks.is_empty() {
+            return self.subscribe(index, held.id.as_ref(), &held.subscribe, &held.verdicts);
+        }
+        self.at(index).extra_mut().held = Some(held);
+        self.file(index);
+    }
+
+    fn ask_for_proofs(&mut self, index: u32, held: &mut Held) {
+        let conn = self.conn_id(index);
+        let Some(resume) = &held.subscribe.resume else {
+            return;
+        };
+        if self.source.epoch.as_deref() != Some(&*resume.epoch) {
+            return;
+        }
+        for name in &held.subscribe.channels {
+            let mut positions = resume.positions.iter();
+            let Some((_, position)) = positions.find(|(channel, _)| channel == name) else {
+                continue;
+            };
+            if held.verdicts.contains_key(name)
+                || held.asks.iter().any(|(topic, _)| **topic == **name)
+                || self.is_proven_here(name, position.seq)
+            {
+                continue;
+            }
+            let topic: Arc<str> = name.as_str().into();
+            let mut own = position.seq > self.source.head_seq;
+            let pages = self.archive.find(&topic, position.seq);
+            let mut verdict = None;
+            for page in pages.into_iter().flatten().filter(|_| !own) {
+                verdict = verdict.or(self.verdict(name, *position, Some(page)));
+            }
+            if let Some(verdict) = verdict {
+                held.verdicts.insert(name.clone(), verdict);
+                continue;
+            }
+            own |= pages[1].is_some();
+            let place = (topic, position.seq);
+            self.archive
+                .want(place.clone(), Waiter::Subscribe(conn), own);
+            held.asks.push(place);
+        }
+    }
+
+    /// Whether what this server saw and holds proves a position, and has all that follows it.
+    fn is_proven_here(&self, name: &str, seq: u64) -> bool {
+        if seq > self.source.head_seq {
+            return false;
+        }
+        if crate::name::is_pattern(name) {
+            let dropped = match self.catalog.find_pattern(name) {
+                Some(ix) => self.catalog.pattern(ix).log.dropped_seq,
+                None => self.catalog.dropped_seq_of(name),
+            };
+            return seq >= self.kept_after(dropped).max(self.source.snapshot_head);
+        }
+        match self.catalog.find_channel(name) {
+            Some(ix) => self.has_all_after(ix, seq) && seq >= self.catalog.channel(ix).first_seen,
+            None => seq >= self.kept_after(0),
+        }
+    }
+
+    /// The time for proofs is over: what is not proven is not recovered.
+    pub(super) fn subscribe_unproven(&mut self, index: u32, mut held: Held) {
+        let conn = self.conn_id(index);
+        for place in held.asks.drain(..) {
+            self.archive.leave(&place, Waiter::Subscribe(conn));
+            held.verdicts
+                .insert((*place.0).into(), Verdict::Unavailable);
+        }
+        self.subscribe(index, held.id.as_ref(), &held.subscribe, &held.verdicts);
+    }
+
+    /// The number line began anew: a subscribe that waits for proofs waits for the source now.
+    pub(super) fn forget_proofs(&mut self, index: u32) {
+        let extra = self.at(index).extra.as_deref_mut();
+        if let Some(held) = extra.and_then(|extra| extra.held.as_mut()) {
+            held.asks.clear();
+            held.verdicts.clear();
+        }
+    }
+
+    /// A connection waits for history no more.
+    pub(super) fn leave_history(&mut self, index: u32) {
+        let conn = self.conn_id(index);
+        let Some(extra) = self.at(index).extra.as_deref_mut() else {
+            return;
+        };
+        let asks = extra
+            .held
+            .as_mut()
+            .map(|held| core::mem::take(&mut held.asks));
+        for place in asks.into_iter().flatten() {
+            self.archive.leave(&place, Waiter::Subscribe(conn));
+        }
+        let replays = self.at(index).extra_mut().replays.len();
+        for at in 0..replays {
+            self.leave_parked_replay(index, at);
+        }
+    }
+}
+
+/// The last seq of the hole after `seq` of a channel: the one before its next message.
+pub(super) fn hole_end(page: &Page, name: &str, seq: u64) -> u64 {
+    let next = page.of_channel(name, seq).next();
+    next.map_or(page.to(), |(_, entry)| entry.seq - 1)
+}
+
+coded!(Held {
+    until,
+    id,
+    subscribe,
+    verdicts,
+    asks
+});
+
+impl Code for Verdict {
+    fn put(&self, out: &mut Writer) {
+        match self {
+            Self::Whole => out.byte(0),
+            Self::Hole { oldest } => {
+                out.byte(1);
+                oldest.put(out);
+            }
+            Self::Different => out.byte(2),
+            Self::Ahead => out.byte(3),
+            Self::Unavailable => out.byte(4),
+        }
+    }
+
+    fn get(from: &mut Reader<'_>) -> Result<Self, Broken> {
+        match from.byte()? {
+            0 => Ok(Self::Whole),
+            1 => Ok(Self::Hole {
+                oldest: Code::get(from)?,
+            }),
+            2 => Ok(Self::Different),
+            3 => Ok(Self::Ahead),
+            4 => Ok(Self::Unavailable),
+            _ => Err(Broken("a verdict is of no known kind")),
+        }
+    }
+}

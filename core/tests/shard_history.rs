@@ -1,0 +1,505 @@
+//! What left the log comes from the stream's history: resumes, slow clients and replays read it page by page, and what
+//! it does not hold is said.
+
+mod support;
+
+use std::time::Duration;
+
+use odin_core::config::Config;
+use odin_core::reason::{CloseReason, LostReason, ResetReason};
+use serde_json::{Value, json};
+use support::{C, Past, World, close, lost, msg, reset};
+
+/// A server that starts beside a stream of this content.
+fn replica(past: &Past, config: Config) -> World {
+    let mut world = World::with_history(config);
+    world.found(past);
+    world
+}
+
+fn small_log() -> Config {
+    Config {
+        log_messages: 4,
+        ..Config::default()
+    }
+}
+
+/// Asks to resume one name, without an answer yet.
+fn ask(world: &mut World, name: &str, position: Value, options: Value) -> C {
+    let client = world.open();
+    let mut data = json!({"channels":[name],"resume":{"epoch":"e1","positions":{name:position}}});
+    for (key, value) in options.as_object().unwrap() {
+        data[key] = value.clone();
+    }
+    world.say(client, json!({"type":"subscribe","data":data}));
+    client
+}
+
+fn recovered(name: &str, position: u64) -> Value {
+    json!({"type":"subscription_ack","subscribed":[name],"count":1,"epoch":"e1","durable":true,
+        "positions":{name:position},"recovered":[name],"unrecovered":[]})
+}
+
+fn unrecovered(name: &str, position: u64, why: Value) -> Value {
+    let mut why = why;
+    why["channel"] = json!(name);
+    json!({"type":"subscription_ack","subscribed":[name],"count":1,"epoch":"e1","durable":true,
+        "positions":{name:position},"recovered":[],"unrecovered":[why]})
+}
+
+/// Every message of a channel with a seq in this range, as it is in the past.
+fn messages(past: &Past, name: &str, from: u64, to: u64) -> Vec<Value> {
+    let all = past.messages.iter();
+    let of_name = all.filter(|(_, found)| found.as_deref() == Some(name));
+    let mut prev = 0;
+    let mut found = Vec::new();
+    for (seq, _) in of_name {
+        if (from..=to).contains(seq) {
+            found.push(msg(name, *seq, prev));
+        }
+        prev = *seq;
+    }
+    found
+}
+
+#[test]
+fn a_resume_from_before_the_log_gets_exactly_what_followed_then_live() {
+    let mut past = Past::new();
+    for _ in 0..2_500 {
+        past.store(&["A", "B"]);
+    }
+    let mut world = replica(&past, Config::default());
+    let client = ask(&mut world, "A", json!(11), json!({}));
+    world.expect_nothing(client);
+    assert!(!world.wants_read(client), "its subscribe is held");
+    world.publish_stored(&mut past, &["B", "A"]);
+    let asked = world.answer_all(&past);
+    let pages = [("A", 11), ("A", 2_011), ("A", 4_011)];
+    assert_eq!(asked, pages.map(|(name, after)| (name.to_owned(), after)));
+    let mut expected = vec![recovered("A", 11)];
+    expected.extend(messages(&past, "A", 12, 5_002));
+    world.expect(client, &expected);
+    world.publish_stored(&mut past, &["B", "A"]);
+    world.expect(client, &[msg("A", 5_004, 5_002)]);
+    assert_eq!(world.stats().resumes.recovered, 1);
+    assert_eq!(world.stats().history_fetches, 3);
+}
+
+#[test]
+fn those_who_want_the_same_share_a_page() {
+    let mut past = Past::new();
+    past.store(&["A"; 900]);
+    let mut world = replica(&past, Config::default());
+    let clients: Vec<(C, u64)> = (100..200)
+        .map(|position| (ask(&mut world, "A", json!(position), json!({})), position))
+        .collect();
+    assert_eq!(world.answer_all(&past), [("A".to_owned(), 100)]);
+    for (client, position) in clients {
+        let mut expected = vec![recovered("A", position)];
+        expected.extend(messages(&past, "A", position + 1, 900));
+        world.expect(client, &expected);
+    }
+}
+
+#[test]
+fn many_channels_come_back_from_pages_of_all() {
+    let mut past = Past::new();
+    let names: Vec<String> = (0..100).map(|n| format!("N.{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for _ in 0..5 {
+        past.store(&names);
+    }
+    let mut world = replica(&past, Config::default());
+    let clients: Vec<C> = (0..100)
+        .map(|n| ask(&mut world, names[n], json!(101 + n), json!({})))
+        .collect();
+    let asked = world.answer_all(&past);
+    // Four went out before it showed that everybody was coming.
+    let first: Vec<(String, u64)> = (0..4)
+        .map(|n| (names[n].to_owned(), 101 + n as u64))
+        .collect();
+    assert_eq!(asked[..4], first);
+    assert_eq!(asked[4..], [(">".to_owned(), 105)]);
+    for (n, client) in clients.into_iter().enumerate() {
+        let position = 101 + n as u64;
+        let mut expected = vec![recovered(names[n], position)];
+        expected.extend(messages(&past, names[n], position + 1, 500));
+        world.expect(client, &expected);
+    }
+}
+
+#[test]
+fn a_pattern_resumes_where_nothing_was_deleted() {
+    let mut past = Past::new();
+    past.page_messages = 3;
+    past.store(&["A.x", "B", "A.y", "A.x", "B", "A.y", "A.x", "A.z"]);
+    let mut world = replica(&past, Config::default());
+    let client = ask(&mut world, "A.*", json!(3), json!({}));
+    world.answer_all(&past);
+    world.publish_stored(&mut past, &["A.y"]);
+    world.expect(
+        client,
+        &[
+            recovered("A.*", 3),
+            msg("A.x", 4, 1),
+            msg("A.y", 6, 3),
+            msg("A.x", 7, 4),
+            msg("A.z", 8, 0),
+            msg("A.y", 9, 6),
+        ],
+    );
+    // The message at the position still exists, but of another channel one behind it may be gone.
+    past.delete([6]);
+    let mut world = replica(&past, Config::default());
+    let client = ask(&mut world, "A.*", json!(3), json!({}));
+    world.answer_all(&past);
+    let why = json!({"reason":"too_old","oldest":4,"newest":9});
+    world.expect(client, &[unrecovered("A.*", 9, why)]);
+}
+
+#[test]
+fn what_the_stream_lost_is_named_before_what_is_left() {
+    let mut past = Past::new();
+    past.store(&["A", "B", "A", "A", "B", "A", "B", "A"]);
+    past.delete([1, 3, 4]);
+    for (options, rest) in [
+        (json!({}), vec![]),
+        (
+            json!({"on_lost":"continue"}),
+            vec![
+                lost("A", 2, 5, "discarded"),
+                msg("A", 6, None),
+                msg("A", 8, 6),
+            ],
+        ),
+    ] {
+        let mut world = replica(&past, Config::default());
+        let client = ask(&mut world, "A", json!(1), options);
+        world.answer_all(&past);
+        let position = if rest.is_empty() { 8 } else { 1 };
+        let why = json!({"reason":"too_old","oldest":6,"newest":8});
+        let mut expected = vec![unrecovered("A", position, why)];
+        expected.extend(rest);
+        world.expect(client, &expected);
+    }
+    // Whoever stands at a message that exists misses nothing.
+    let mut world = replica(&past, Config::default());
+    let client = ask(&mut world, "A", json!(6), json!({}));
+    world.answer_all(&past);
+    world.expect(client, &[recovered("A", 6), msg("A", 8, 6)]);
+}
+
+#[test]
+fn an_upstream_that_is_away_is_said_to_be() {
+    let mut past = Past::new();
+    past.store(&["A"; 9]);
+    let mut world = replica(&past, Config::default());
+    let why = json!({"reason":"upstream_unavailable","oldest":9,"newest":9});
+    let client = ask(&mut world, "A", json!(2), json!({}));
+    world.answer(None);
+    world.expect(client, &[unrecovered("A", 9, why.clone())]);
+    assert_eq!(world.stats().history_failed, 1);
+    // Nothing is asked at once after a failure.
+    let client = ask(&mut world, "A", json!(3), json!({}));
+    assert!(world.fetches.is_empty());
+    world.advance_ms(499);
+    assert!(world.fetches.is_empty());
+    world.advance_ms(1);
+    assert_eq!(world.fetches.len(), 1);
+    // No answer at all.
+    world.advance_ms(4_499);
+    world.expect_nothing(client);
+    world.advance_ms(1);
+    world.expect(client, &[unrecovered("A", 9, why)]);
+    let page = past.page(&world.fetches[0]);
+    world.answer(Some(page));
+    world.expect_nothing(client);
+}
+
+#[test]
+fn a_slow_client_that_fell_off_the_log_is_refilled() {
+    let mut past = Past::new();
+    let mut world = replica(&past, small_log());
+    let slow = world.subscriber(json!({"channels":["A"]}));
+    world.publish_stored(&mut past, &["A", "A"]);
+    world.expect(slow, &[msg("A", 1, 0), msg("A", 2, 1)]);
+    world.stall(slow);
+    for _ in 0..50 {
+        world.publish_stored(&mut past, &["A"]);
+    }
+    assert!(world.fetches.is_empty(), "its socket takes nothing yet");
+    world.unstall(slow);
+    world.answer_all(&past);
+    world.publish_stored(&mut past, &["A"]);
+    world.expect(slow, &messages(&past, "A", 3, 53));
+    assert_eq!(world.stats().refills, 1);
+    assert_eq!(world.stats().lost[LostReason::SlowConsumer as usize], 0);
+}
+
+#[test]
+fn a_slow_client_waits_for_the_upstream_for_a_while() {
+    for (on_lost, last) in [("close", None), ("continue", Some("slow"))] {
+        let mut past = Past::new();
+        let mut world = replica(&past, small_log());
+        let slow = world.subscriber(json!({"channels":["A"],"on_lost":on_lost}));
+        world.publish_stored(&mut past, &["A"]);
+        world.expect(slow, &[msg("A", 1, 0)]);
+        world.stall(slow);
+        for _ in 0..50 {
+            world.publish_stored(&mut past, &["A"]);
+        }
+        world.unstall(slow);
+        for _ in 0..20 {
+            world.expect_nothing(slow);
+            world.answer(None);
+            world.advance_ms(500);
+        }
+        world.expect_nothing(slow);
+        world.answer(None);
+        if last.is_some() {
+            let mut expected = vec![lost("A", 2, 47, "discarded")];
+            expected.extend(messages(&past, "A", 48, 51));
+            world.expect(slow, &expected);
+        } else {
+            world.expect(slow, &[close(4008, "slow_consumer")]);
+            world.hang_up(slow, CloseReason::Client);
+        }
+    }
+}
+
+#[test]
+fn a_hole_in_history_ends_or_names() {
+    for on_lost in ["close", "continue"] {
+        let mut past = Past::new();
+        let mut world = replica(&past, small_log());
+        let slow = world.subscriber(json!({"channels":["A"],"on_lost":on_lost}));
+        world.publish_stored(&mut past, &["A"]);
+        world.expect(slow, &[msg("A", 1, 0)]);
+        world.stall(slow);
+        for _ in 0..50 {
+            world.publish_stored(&mut past, &["A"]);
+        }
+        past.delete(1..=30);
+        world.unstall(slow);
+        world.answer_all(&past);
+        if on_lost == "continue" {
+            let mut expected = vec![lost("A", 2, 30, "discarded"), msg("A", 31, None)];
+            expected.extend(messages(&past, "A", 32, 51));
+            world.expect(slow, &expected);
+        } else {
+            world.expect(slow, &[close(4008, "slow_consumer")]);
+            world.hang_up(slow, CloseReason::Client);
+        }
+    }
+}
+
+#[test]
+fn a_position_ahead_of_this_server_is_compared_with_the_stream() {
+    let mut past = Past::new();
+    past.store(&["A"; 5]);
+    let mut world = replica(&past, Config::default());
+    past.store(&["A"; 3]);
+    let client = ask(&mut world, "A", json!(7), json!({}));
+    assert_eq!(world.answer_all(&past), [("A".to_owned(), 7)]);
+    world.expect(client, &[recovered("A", 7)]);
+    for seq in 6..9 {
+        assert_eq!(world.publish("A"), seq);
+    }
+    world.expect(client, &[msg("A", 8, 7)]);
+    let client = ask(&mut world, "A", json!(12), json!({}));
+    world.answer_all(&past);
+    let why = json!({"reason":"ahead_of_log","oldest":5,"newest":8});
+    world.expect(client, &[unrecovered("A", 8, why)]);
+}
+
+#[test]
+fn a_page_of_another_stream_is_none() {
+    let mut past = Past::new();
+    past.store(&["A"; 5]);
+    let mut world = replica(&past, Config::default());
+    let client = ask(&mut world, "A", json!(2), json!({}));
+    let mut page = (*past.page(&world.fetches[0])).clone();
+    page.extent.created += 1;
+    world.answer(Some(page.into()));
+    let why = json!({"reason":"upstream_unavailable","oldest":5,"newest":5});
+    world.expect(client, &[unrecovered("A", 5, why)]);
+}
+
+#[test]
+fn a_message_of_another_time_is_another_number_line() {
+    let mut past = Past::new();
+    past.store(&["A"; 5]);
+    let mut world = replica(&past, Config::default());
+    let client = ask(&mut world, "A", json!({"seq":2,"ts":1}), json!({}));
+    world.answer_all(&past);
+    let why = json!({"reason":"epoch_changed","oldest":5,"newest":5});
+    world.expect(client, &[unrecovered("A", 5, why)]);
+    let client = ask(
+        &mut world,
+        "A",
+        json!({"seq":2,"ts":support::ts(2)}),
+        json!({}),
+    );
+    world.answer_all(&past);
+    let mut expected = vec![recovered("A", 2)];
+    expected.extend(messages(&past, "A", 3, 5));
+    world.expect(client, &expected);
+}
+
+#[test]
+fn a_reset_ends_what_was_asked() {
+    let mut past = Past::new();
+    past.store(&["A"; 5]);
+    let mut world = replica(&past, small_log());
+    let slow = world.subscriber(json!({"channels":["A"]}));
+    world.stall(slow);
+    for _ in 0..50 {
+        world.publish_stored(&mut past, &["A"]);
+    }
+    world.unstall(slow);
+    let held = ask(&mut world, "A", json!(2), json!({}));
+    let page = past.page(&world.fetches[0]);
+    world.reset("e2", ResetReason::StreamRecreated);
+    world.expect(slow, &[reset("e2", "stream_recreated")]);
+    world.answer(Some(page));
+    world.expect_nothing(slow);
+    world.expect_nothing(held);
+    world.source_ready("e2", true, 0, 0);
+    world.fetches.clear();
+    world.take(held);
+    world.publish("A");
+    world.expect(slow, &[msg("A", 1, 0)]);
+    world.take(held);
+}
+
+#[test]
+fn a_replay_reads_history() {
+    let mut past = Past::new();
+    past.page_messages = 10;
+    let mut world = replica(&past, small_log());
+    let client = world.subscriber(json!({"channels":["A"]}));
+    for _ in 0..40 {
+        world.publish_stored(&mut past, &["A"]);
+    }
+    world.take(client);
+    let replay = json!({"type":"replay","data":{"channel":"A","from":5,"to":38}});
+    world.say(client, replay.clone());
+    world.answer_all(&past);
+    let mut expected = messages(&past, "A", 5, 38);
+    expected.push(json!({"type":"replay_complete","channel":"A","from":5,"to":38,"count":34}));
+    world.expect(client, &expected);
+    // Part of it is gone.
+    past.delete(1..=20);
+    let mut world = replica(&past, small_log());
+    let client = world.subscriber(json!({"channels":["A"]}));
+    world.say(client, replay.clone());
+    world.answer_all(&past);
+    let mut expected = vec![msg("A", 21, None)];
+    expected.extend(messages(&past, "A", 22, 38));
+    expected.push(
+        json!({"type":"replay_incomplete","channel":"A","sent":18,"reason":"too_old","oldest":40,"newest":40}),
+    );
+    world.expect(client, &expected);
+    // It cannot be asked for.
+    let mut world = replica(&past, small_log());
+    let client = world.subscriber(json!({"channels":["A"]}));
+    world.say(client, replay);
+    for _ in 0..20 {
+        world.answer(None);
+        world.expect_nothing(client);
+        world.advance_ms(500);
+    }
+    world.answer(None);
+    world.expect(
+        client,
+        &[json!({"type":"replay_incomplete","channel":"A","sent":0,"reason":"upstream_unavailable","oldest":40,"newest":40})],
+    );
+}
+
+#[test]
+fn few_bytes_of_pages_are_enough_for_everybody() {
+    let mut past = Past::new();
+    past.page_messages = 5;
+    for _ in 0..200 {
+        past.store(&["A", "B", "C"]);
+    }
+    let config = Config {
+        history_bytes: 1,
+        ..Config::default()
+    };
+    let mut world = replica(&past, config);
+    let clients: Vec<(&str, C)> = ["A", "B", "C"]
+        .into_iter()
+        .map(|name| (name, ask(&mut world, name, json!(30), json!({}))))
+        .collect();
+    world.answer_all(&past);
+    for (name, client) in clients {
+        let mut expected = vec![recovered(name, 30)];
+        expected.extend(messages(&past, name, 31, 600));
+        world.expect(client, &expected);
+    }
+    assert!(world.stats().history_pages <= 1);
+}
+
+#[test]
+fn a_notice_for_all_comes_before_what_follows_the_hole() {
+    let mut past = Past::new();
+    past.page_messages = 4;
+    past.store(&["A"; 6]);
+    let mut world = replica(&past, Config::default());
+    let client = ask(&mut world, "A", json!(1), json!({}));
+    past.store(&["A"; 3]);
+    past.delete(7..=8);
+    world.lose(Some(8), LostReason::Discarded);
+    assert_eq!(world.publish("A"), 9);
+    world.answer_all(&past);
+    let mut expected = vec![recovered("A", 1)];
+    expected.extend(messages(&past, "A", 2, 6));
+    world.publish_stored(&mut past, &["A"]);
+    let got = world.take(client);
+    let notice = json!({"type":"lost","from":7,"to":8,"reason":"discarded"});
+    let place = got.iter().position(|message| *message == notice);
+    let after = got.iter().position(|message| message["seq"] == 9);
+    assert!(place < after || place.is_none(), "{got:?}");
+    let told: Vec<Value> = got
+        .into_iter()
+        .filter(|message| *message != notice)
+        .collect();
+    expected.extend([msg("A", 9, 6), msg("A", 10, 9)]);
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn whoever_goes_waits_for_nothing() {
+    let mut past = Past::new();
+    past.store(&["A", "B", "A", "B", "A", "B"]);
+    let config = Config {
+        history_fetches: 1,
+        ..small_log()
+    };
+    let mut world = replica(&past, config);
+    let first = ask(&mut world, "A", json!(1), json!({}));
+    let other = ask(&mut world, "B", json!(2), json!({}));
+    assert_eq!(world.fetches.len(), 1);
+    world.hang_up(first, CloseReason::Client);
+    world.hang_up(other, CloseReason::Client);
+    let page = past.page(&world.fetches[0]);
+    world.answer(Some(page));
+    assert!(world.fetches.is_empty(), "nobody waits for the other");
+    // The same for a subscription that is refilled.
+    let slow = world.subscriber(json!({"channels":["A"]}));
+    world.stall(slow);
+    for _ in 0..9 {
+        world.publish_stored(&mut past, &["A"]);
+    }
+    world.unstall(slow);
+    assert_eq!(world.fetches.len(), 1);
+    world.say(
+        slow,
+        json!({"type":"unsubscribe","data":{"channels":["A"]}}),
+    );
+    world.answer(None);
+    world.advance(Duration::from_secs(1));
+    assert!(world.fetches.is_empty());
+    world.take(slow);
+}
