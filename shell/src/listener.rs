@@ -192,8 +192,9 @@ impl Spawn for Threads {
         std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                // A `LocalSet`, or a future that is no task, would be woken through a file descriptor by
-                // what runs on the same thread; a task is put in a queue.
+                // A `LocalSet` would be woken through a file descriptor by each task that a socket wakes.
+                // The shard's loop is no task, for tasks take turns: it comes after every 61 of them
+                // (tokio's `event_interval`), so that answers do not pile up while all clients talk.
                 let runtime = Builder::new_current_thread()
                     .enable_all()
                     .build_local(LocalOptions::default());
@@ -201,8 +202,7 @@ impl Spawn for Threads {
                 match runtime {
                     Ok(runtime) => {
                         let _ = had.send(Ok(()));
-                        // Where the task panics, what it held is dropped, which tells the server.
-                        let _ = runtime.block_on(runtime.spawn_local(make()));
+                        runtime.block_on(make());
                     }
                     Err(error) => {
                         let _ = had.send(Err(error));
