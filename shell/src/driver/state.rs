@@ -1,5 +1,6 @@
 //! The core's shard and the sockets of its connections, and what is done with them.
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -42,8 +43,6 @@ struct Entry<S> {
     paused: bool,
     /// It is in the list of those that may be paused.
     listed: bool,
-    /// The `jti` of the token that it was authenticated by.
-    token: Option<Box<str>>,
 }
 
 /// The core's shard, and the sockets of its connections.
@@ -51,6 +50,8 @@ pub(crate) struct State<S> {
     pub(crate) shard: Shard,
     /// Verifies the tokens that the core wants verified.
     auth: Option<Arc<Auth>>,
+    /// The `jti` of the token that each connection was authenticated by, where it has one.
+    tokens: BTreeMap<ConnId, Box<str>>,
     entries: Vec<Option<Entry<S>>>,
     /// The responses to upgrades that go out before the first frame of their connection.
     responses: Vec<(ConnId, Vec<u8>)>,
@@ -70,6 +71,7 @@ impl<S: Stream> State<S> {
         Self {
             shard,
             auth,
+            tokens: BTreeMap::new(),
             entries: Vec::new(),
             responses: Vec::new(),
             living: 0,
@@ -107,8 +109,8 @@ impl<S: Stream> State<S> {
             midway: false,
             paused: false,
             listed: false,
-            token,
         });
+        self.note_token(id, token);
         id
     }
 
@@ -122,11 +124,13 @@ impl<S: Stream> State<S> {
     /// Verifies the tokens that came with what the core was told last.
     fn verify(&mut self, now: Instant) {
         while let Some((conn, token)) = self.shard.poll_token() {
-            let Some(auth) = &self.auth else { continue };
+            let Some(auth) = self.auth.clone() else {
+                continue;
+            };
             let input = match auth.verify(token.expose(), now) {
                 Ok(Accepted { grant, id }) => {
-                    if let Some(entry) = find(&mut self.entries, conn) {
-                        entry.token = id;
+                    if find(&mut self.entries, conn).is_some() {
+                        self.note_token(conn, id);
                     }
                     Input::Authenticated { conn, grant }
                 }
@@ -136,18 +140,21 @@ impl<S: Stream> State<S> {
         }
     }
 
+    fn note_token(&mut self, conn: ConnId, token: Option<Box<str>>) {
+        match token {
+            Some(token) => self.tokens.insert(conn, token),
+            None => self.tokens.remove(&conn),
+        };
+    }
+
     /// Tells the core whose tokens have been revoked.
     pub(super) fn revoke(&mut self, now: Instant) {
         let Some(auth) = self.auth.clone() else {
             return;
         };
-        let is_revoked = |conn: &ConnId| {
-            let entry = self.entries.get(conn.index()).and_then(Option::as_ref);
-            let entry = entry.filter(|entry| entry.generation == conn.generation());
-            let token = entry.and_then(|entry| entry.token.as_deref());
-            token.is_some_and(|token| auth.is_revoked(token))
-        };
-        let revoked: Vec<ConnId> = self.shard.connections().filter(is_revoked).collect();
+        let tokens = self.tokens.iter();
+        let revoked = tokens.filter(|(_, token)| auth.is_revoked(token));
+        let revoked: Vec<ConnId> = revoked.map(|(conn, _)| *conn).collect();
         for conn in revoked {
             self.input(now, Input::Revoked { conn });
         }
@@ -202,6 +209,7 @@ impl<S: Stream> State<S> {
         let slot = self.entries.get_mut(conn.index())?;
         let entry = slot.take_if(|entry| entry.generation == conn.generation())?;
         self.living -= 1;
+        self.tokens.remove(&conn);
         self.response(conn);
         Some(entry)
     }

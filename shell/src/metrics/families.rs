@@ -136,12 +136,6 @@ fn traffic(out: &mut Families, s: &Snapshot) {
         "Messages accepted over HTTP.",
         s.http.published,
     );
-    out.counters(
-        "ws_reloads_total",
-        "Parts of the configuration read again (SIGHUP), by outcome; what failed stays as it was.",
-        "outcome",
-        ["ok", "failed"].into_iter().zip(s.reloads),
-    );
 }
 
 fn access(out: &mut Families, s: &Snapshot) {
