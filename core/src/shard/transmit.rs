@@ -240,7 +240,9 @@ impl Shard {
             Turns::Done if !taken.pieces.is_empty() => return false,
             Turns::Done => {}
         }
-        match notice.filter(|notice| notice.order <= limit) {
+        let session = self.slots[index as usize].session.as_ref();
+        let waits = session.is_some_and(|session| self.notice_waits(session));
+        match notice.filter(|notice| notice.order <= limit && !waits) {
             Some(notice) => self.pass_notice(index, taken, &notice.frame),
             None if flush_until.is_some() => {
                 taken.visits.clear();
