@@ -15,7 +15,6 @@ use bytes::Bytes;
 
 use super::archive::{Place, Waiter};
 use super::gather::Gathered;
-use super::session::Session;
 use super::subscription::{SubIx, Topic};
 use super::transmit::{Piece, Taken, Visit};
 use super::{Output, Shard};
@@ -251,30 +250,6 @@ impl Shard {
                 }
             }
         }
-    }
-
-    /// Whether the next notice for all has to wait: a subscription of the connection has yet to read in history what is
-    /// before it.
-    pub(super) fn notice_waits(&self, session: &Session) -> bool {
-        let Some(notice) = self.notice_after(session.notices_passed) else {
-            return false;
-        };
-        let first = session.subscriptions.some();
-        let mut all = core::iter::successors(first, |ix| self.subs[ix.0].sibling.some());
-        all.any(|ix| {
-            let sub = &self.subs[ix.0];
-            if !sub.cold || sub.seq.saturating_add(1) >= notice.from {
-                return false;
-            }
-            match self.look(sub.topic, sub.seq, sub.next.0) {
-                Look::Entries(page) => {
-                    let name = self.topic_name(sub.topic);
-                    let next = entries_of(&page, sub.topic, name, sub.seq).next();
-                    next.is_some_and(|(_, entry)| entry.seq < notice.from)
-                }
-                Look::Hole(_) | Look::Nothing(_) | Look::Unknown { .. } => true,
-            }
-        })
     }
 
     /// Takes a subscription off the list of those that wait for a page; `false`: it is not in it.

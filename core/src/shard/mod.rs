@@ -437,7 +437,6 @@ impl Shard {
             || session.subscription_count > 0
                 && !session.gated()
                 && session.notices_passed < self.notices_total
-                && !self.notice_waits(session)
             || extra.is_some_and(|extra| {
                 extra.reset.is_some()
                     || !session.gated() && extra.replays.iter().any(Replay::is_ready)

@@ -240,9 +240,7 @@ impl Shard {
             Turns::Done if !taken.pieces.is_empty() => return false,
             Turns::Done => {}
         }
-        let session = self.slots[index as usize].session.as_ref();
-        let waits = session.is_some_and(|session| self.notice_waits(session));
-        match notice.filter(|notice| notice.order <= limit && !waits) {
+        match notice.filter(|notice| notice.order <= limit) {
             Some(notice) => self.pass_notice(index, taken, &notice.frame),
             None if flush_until.is_some() => {
                 taken.visits.clear();
