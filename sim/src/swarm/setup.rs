@@ -119,7 +119,10 @@ impl Setup {
         channels.truncate(rng.range(1, CHANNELS.len() as u64) as usize);
         // From a sequence of its own: what a seed is otherwise does not change.
         let mut past = Rng::new(seed ^ 0x7061_7374);
-        let config = shard_limits(rng, roomy);
+        let mut config = shard_limits(rng, roomy);
+        let whole = config.history_bytes;
+        config.history_bytes = past.pick(&[0, 1, 1_500, 20_000, whole]);
+        config.history_fetches = past.pick(&[1, 2, 4]);
         let feed = feed_limits(rng, roomy);
         let clients = (0..rng.range(2, 9))
             .map(|_| {
@@ -182,7 +185,7 @@ fn shard_limits(rng: &mut Rng, roomy: bool) -> Config {
         } else {
             default.last_value_bytes
         },
-        history_bytes: 0,
+        history_bytes: default.history_bytes,
         history_fetches: 1,
         ping_interval: rng.pick(&[secs(0), secs(2), secs(25)]),
         idle_timeout: rng.pick(&[secs(0), secs(5), secs(60), secs(60)]),
