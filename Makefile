@@ -1,7 +1,7 @@
 # The commands of everyday. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test run up down logs clean
+.PHONY: help setup test run bench plots up down logs clean
 
 # Either of the two will do; the files work with both.
 COMPOSE ?= $(shell if command -v docker-compose >/dev/null 2>&1; then echo docker-compose; else echo docker compose; fi)
@@ -17,6 +17,16 @@ test: setup ## check the formatting, the lints, the tests and the documentation
 
 run: ## start the server with its embedded source
 	cargo run --release --locked
+
+# The server and the bench are built apart: what one of them wants of a dependency is not for the other.
+bench: ## measure the server beside the least that one could do (ONLY=case,case RUNS=n)
+	cargo build --release --locked -p odin-shell
+	cargo run --release --locked -p odin-bench -- run --only '$(ONLY)' --runs $(or $(RUNS),5)
+
+plots: ## draw the plots of docs/PERFORMANCE.md
+	cargo build --release --locked -p odin-shell
+	cargo run --release --locked -p odin-bench -- curve --plots docs/performance
+	cargo run --release --locked -p odin-bench -- scale --plots docs/performance
 
 up: ## start the server with NATS, Prometheus, Alertmanager and Grafana, in containers
 	$(COMPOSE) up -d --build

@@ -62,7 +62,7 @@ fn kept_promises(body: &Body) {
                 assert_eq!(name::check_channel(channel), Ok(()));
             }
         }
-        Body::Heartbeat | Body::Auth => {}
+        Body::Heartbeat | Body::Auth(_) => {}
     }
 }
 

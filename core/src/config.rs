@@ -1,6 +1,8 @@
 //! The limits of the three machines. Names and defaults are those of `docs/CONFIGURATION.md`; where
 //! a value comes from (flag, environment, file) is the shell's affair. A limit of 0 is off.
 
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::record::codec::coded;
@@ -45,6 +47,10 @@ pub struct Config {
     pub subscribe_hold: Duration,
     /// How long the closing handshake may take before the socket is dropped.
     pub close_timeout: Duration,
+    /// Whether a client must authenticate before it may do anything else.
+    pub auth: bool,
+    /// How long it may take to, after which the connection is closed with 4001.
+    pub auth_timeout: Duration,
 }
 
 impl Default for Config {
@@ -67,6 +73,44 @@ impl Default for Config {
             write_stall: Duration::from_secs(10),
             subscribe_hold: Duration::from_secs(5),
             close_timeout: Duration::from_secs(5),
+            auth: false,
+            auth_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// For how long a [`Shard`](crate::shard::Shard) holds flushes back, so that one write carries what
+/// was published meanwhile.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Coalesce {
+    /// For messages of all channels that nothing else is said of; zero: they are not held back.
+    pub all: Duration,
+    /// The same for the channels that a name or a pattern covers. The first that does holds.
+    pub channels: Vec<(String, Duration)>,
+    /// Bytes of messages that a window gathers at most before it closes early. What the log holds is to
+    /// be a multiple of it, so that nothing leaves the log before it was offered.
+    pub bytes_max: usize,
+}
+
+impl Coalesce {
+    /// How many different spans above zero may be named, that of `all` included.
+    pub const SPANS_MAX: usize = 8;
+
+    /// How many different spans above zero are named.
+    #[must_use]
+    pub fn spans(&self) -> usize {
+        let channels = self.channels.iter().map(|(_, span)| *span);
+        let all = channels.chain([self.all]).filter(|span| !span.is_zero());
+        all.collect::<alloc::collections::BTreeSet<_>>().len()
+    }
+}
+
+impl Default for Coalesce {
+    fn default() -> Self {
+        Self {
+            all: Duration::ZERO,
+            channels: Vec::new(),
+            bytes_max: 8 * MIB,
         }
     }
 }
@@ -157,7 +201,9 @@ coded!(Config {
     idle_timeout,
     write_stall,
     subscribe_hold,
-    close_timeout
+    close_timeout,
+    auth,
+    auth_timeout
 });
 
 coded!(GateConfig {

@@ -51,8 +51,11 @@ pub struct Lost {
     pub order: Order,
     /// The first seq that may be missing.
     pub from: u64,
-    /// The last seq that may be missing; `None`: unknown.
+    /// The last seq of the hole; `None`: unknown.
     pub to: Option<u64>,
+    /// Further messages up to this seq may be missing as well: at least `to`. Holes up to there are not
+    /// told again to who was told this. `None`: unknown.
+    pub until: Option<u64>,
     /// Why.
     pub reason: LostReason,
     /// The complete WebSocket frame.
@@ -126,6 +129,7 @@ coded!(Lost {
     order,
     from,
     to,
+    until,
     reason,
     frame
 });

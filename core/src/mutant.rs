@@ -108,6 +108,12 @@ mutants! {
     WaitingPlaceStale,
     /// A client that was slow is told of one lost message less.
     LostRangeShort,
+    /// What follows the last message and was deleted is never looked for.
+    TailNotRead,
+    /// A gap that another subject may have made counts as made by one.
+    GapNotChecked,
+    /// Who subscribed after a notice that reaches further is not told of the next hole.
+    LatecomerNotTold,
 }
 
 #[cfg(feature = "mutants")]

@@ -156,6 +156,22 @@ pub fn intersects(a: &str, b: &str) -> bool {
     }
 }
 
+/// Whether `claim` covers every channel that `wanted` covers; each is a name or a pattern.
+#[must_use]
+pub fn covers(claim: &str, wanted: &str) -> bool {
+    let mut wanted = wanted.split('.');
+    for token in claim.split('.') {
+        match wanted.next() {
+            None => return false,
+            Some(_) if token == REST => return true,
+            Some(REST) => return false,
+            Some(want) if token == ANY || token == want => {}
+            Some(_) => return false,
+        }
+    }
+    wanted.next().is_none()
+}
+
 /// What every channel that `pattern` covers begins with: everything before the first wildcard token,
 /// with the dot before it (`ETH.*` gives `ETH.`, `>` gives nothing). A name gives itself.
 #[must_use]

@@ -64,6 +64,14 @@ labelled! {
         Idle => "idle",
         /// `message_drops_max` messages in a row were over the rate.
         Flooding => "flooding",
+        /// No token within `auth_timeout`, or one that is not accepted.
+        Unauthorized => "unauthorized",
+        /// The token expired, and no other was shown.
+        Expired => "expired",
+        /// The token was put on the list of revoked ones.
+        Revoked => "revoked",
+        /// A token of another subject than the one that the connection was authenticated for.
+        Forbidden => "forbidden",
     }
 }
 
@@ -80,6 +88,8 @@ impl CloseReason {
             Self::TooBig => 1009,
             Self::Draining => 1012,
             Self::Overload => 1013,
+            Self::Unauthorized | Self::Expired | Self::Revoked => 4001,
+            Self::Forbidden => 4003,
             Self::SlowConsumer => 4008,
             Self::Idle => 4009,
             Self::Flooding => 4029,
@@ -131,6 +141,8 @@ labelled! {
         AheadOfLog => "ahead_of_log",
         /// The source is not connected.
         UpstreamUnavailable => "upstream_unavailable",
+        /// The token does not allow the channel, which is not subscribed either.
+        Forbidden => "forbidden",
     }
 }
 
@@ -198,5 +210,43 @@ labelled! {
         ReplayInProgress => "REPLAY_IN_PROGRESS",
         /// This server has no authentication configured.
         AuthUnavailable => "AUTH_UNAVAILABLE",
+        /// The connection is not authenticated yet, or a token is not accepted.
+        Unauthorized => "UNAUTHORIZED",
+        /// The token does not allow it.
+        Forbidden => "FORBIDDEN",
+    }
+}
+
+labelled! {
+    /// Why a token is not accepted. The label is that of `ws_auth_failures_total{reason}`.
+    TokenFault {
+        /// More than one token was shown, or one where none can be read.
+        Ambiguous => "ambiguous",
+        /// It is longer than tokens may be.
+        TooLong => "too_long",
+        /// It is not three parts in base64url (RFC 7515 7.1), or header or claims are not a JSON object
+        /// whose members have different names.
+        Malformed => "malformed",
+        /// Its header asks for what is not supported: a key of the token's own, an extension, another
+        /// type.
+        Header => "header",
+        /// Its algorithm is `none`, unknown, or not that of the key it names.
+        Algorithm => "algorithm",
+        /// There is no key of its `kid`.
+        UnknownKey => "unknown_key",
+        /// The signature is wrong.
+        Signature => "signature",
+        /// A claim is missing or of the wrong type or range.
+        Claims => "claims",
+        /// It has expired.
+        Expired => "expired",
+        /// It is not valid yet.
+        NotYetValid => "not_yet_valid",
+        /// It is of another issuer.
+        Issuer => "issuer",
+        /// It is for another audience.
+        Audience => "audience",
+        /// It is on the list of revoked tokens.
+        Revoked => "revoked",
     }
 }

@@ -1,7 +1,8 @@
 //! Channel names and patterns.
 
 use odin_core::name::{
-    NameError, check_channel, check_pattern, intersects, is_pattern, literal_prefix, matches,
+    NameError, check_channel, check_pattern, covers, intersects, is_pattern, literal_prefix,
+    matches,
 };
 
 #[test]
@@ -187,6 +188,13 @@ fn intersection_means_a_common_channel() {
         for (b, in_b) in subscriptions.iter().zip(&matched) {
             let common = in_a.iter().zip(in_b).any(|(a, b)| *a && *b);
             assert_eq!(intersects(a, b), common, "{a} {b}");
+        }
+    }
+    // `a` covers `b` exactly where it matches all that `b` does.
+    for (a, in_a) in subscriptions.iter().zip(&matched) {
+        for (b, in_b) in subscriptions.iter().zip(&matched) {
+            let all = in_a.iter().zip(in_b).all(|(a, b)| *a || !*b);
+            assert_eq!(covers(a, b), all, "{a} {b}");
         }
     }
 }

@@ -118,7 +118,7 @@ fn too_old_is_live_from_the_ack_and_names_what_is_kept() {
             msg("A", 11, 9),
         ],
     );
-    assert_eq!(world.stats().resumes.unrecovered, [2, 0, 0, 0]);
+    assert_eq!(world.stats().resumes.unrecovered, [2, 0, 0, 0, 0]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `docs/PROTOCOL.md` against the code: its examples are what is parsed and sent, its tables are whole.
 
 use odin_core::reason::{
-    CloseReason, ErrorCode, LostReason, Refusal, ResetReason, UnrecoveredReason,
+    CloseReason, ErrorCode, LostReason, Refusal, ResetReason, TokenFault, UnrecoveredReason,
 };
 use odin_core::wire::request::parse;
 use serde_json::{Deserializer, Value};
@@ -58,6 +58,7 @@ fn every_message_of_the_server_has_an_example() {
         "error",
         "pong",
         "goaway",
+        "auth_ack",
     ] {
         assert!(examples.iter().any(|e| e["type"] == kind), "{kind}");
     }
@@ -71,6 +72,9 @@ fn every_reason_and_code_is_explained() {
     }
     for reason in LostReason::ALL {
         assert!(row(reason.label()), "{}", reason.label());
+    }
+    for fault in TokenFault::ALL {
+        assert!(row(fault.label()), "{}", fault.label());
     }
     for reason in UnrecoveredReason::ALL {
         assert!(row(reason.label()), "{}", reason.label());

@@ -181,6 +181,18 @@ fn answers_and_notices() {
             r#"{"type":"unsubscription_ack","id":"é\n","unsubscribed":["BTC.trade","q\""],"count":0}"#,
         ),
         (
+            event::unsubscribed(&["A", "B.*"], 1, "forbidden"),
+            r#"{"type":"unsubscription_ack","unsubscribed":["A","B.*"],"count":1,"reason":"forbidden"}"#,
+        ),
+        (
+            event::auth_ack(id, 1_696_287_723),
+            r#"{"type":"auth_ack","id":"é\n","expires_at":1696287723}"#,
+        ),
+        (
+            event::auth_ack(None, 0),
+            r#"{"type":"auth_ack","expires_at":0}"#,
+        ),
+        (
             event::unsubscription_ack(None, &["BTC.trade"], 3),
             r#"{"type":"unsubscription_ack","unsubscribed":["BTC.trade"],"count":3}"#,
         ),

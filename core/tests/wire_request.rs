@@ -89,9 +89,12 @@ fn the_other_requests() {
     ] {
         assert_eq!(body(text), Body::Heartbeat);
     }
+    let Body::Auth(token) = body(r#"{"type":"auth","data":{"token":"se\u0063ret"}}"#) else {
+        panic!("a token")
+    };
     assert_eq!(
-        body(r#"{"type":"auth","data":{"token":"secret"}}"#),
-        Body::Auth
+        (token.expose(), format!("{token:?}").as_str()),
+        ("secret", "***")
     );
     let channels = vec!["a".into(), "b.>".into()];
     let text = r#"{"type":"unsubscribe","data":{"channels":["a","b.>"]}}"#;

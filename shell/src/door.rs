@@ -9,15 +9,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-use crate::listener::{Layer, Listener, Prelude, Stream, Tuning, Unestablished};
+use crate::listener::{
+    Accepted, Acceptor, Layer, Listener, Prelude, Stream, Tuning, Unestablished,
+};
 use crate::proxy;
 use crate::tls::TlsSocket;
 
 /// Accepts [`Socket`]s on TCP.
 #[derive(Debug)]
-pub(crate) struct Door(pub(crate) TcpListener);
+pub(crate) struct Door(pub(crate) Acceptor);
 
 impl Listener for Door {
     type Stream = Socket;
@@ -26,9 +28,12 @@ impl Listener for Door {
         self.0.local_addr()
     }
 
-    async fn accept(&mut self) -> io::Result<(Socket, SocketAddr)> {
-        let (tcp, peer) = self.0.accept().await?;
-        Ok((Socket::Plain(tcp), peer))
+    fn tune(&mut self, tuning: &Tuning) -> io::Result<()> {
+        self.0.tune(tuning)
+    }
+
+    async fn accept(&mut self) -> io::Result<Accepted<Socket>> {
+        self.0.accept().await
     }
 }
 
@@ -125,13 +130,6 @@ impl AsyncWrite for Socket {
 impl Stream for Socket {
     type Detached = std::net::TcpStream;
 
-    fn detach(self) -> io::Result<Self::Detached> {
-        match self {
-            Self::Plain(tcp) => tcp.into_std(),
-            Self::Proxied(_) | Self::Tls(_) => Err(io::Error::other("it is established")),
-        }
-    }
-
     fn attach(detached: Self::Detached) -> io::Result<Self> {
         TcpStream::from_std(detached).map(Self::Plain)
     }
@@ -140,14 +138,10 @@ impl Stream for Socket {
         self.client().map_or_else(|| self.tcp().peer_addr(), Ok)
     }
 
-    fn tune(&self, tuning: &Tuning) -> io::Result<()> {
-        self.tcp().tune(tuning)
-    }
-
     fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Self::Plain(tcp) => tcp.try_write_vectored(slices),
-            Self::Proxied(proxied) => proxied.0.try_write_vectored(slices),
+            Self::Plain(tcp) => Stream::try_write_vectored(tcp, slices),
+            Self::Proxied(proxied) => Stream::try_write_vectored(&mut proxied.0, slices),
             Self::Tls(tls) => tls.0.try_write_vectored(slices),
         }
     }

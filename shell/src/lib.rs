@@ -1,6 +1,7 @@
 //! The shell of Odin WS: sockets, threads, NATS, files and time, adapted to the machines of `odin-core`.
 #![forbid(unsafe_code)]
 
+mod auth;
 pub mod cgroup;
 mod connection;
 mod door;

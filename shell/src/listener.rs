@@ -11,13 +11,15 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
-use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::{Domain, SockRef, Socket, Type};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, LocalOptions};
 
 use crate::tls::Certificates;
 
-/// How a socket is set up once its shard has it.
+/// How sockets are set up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tuning {
     /// Bytes of the kernel's send buffer (`SO_SNDBUF`); 0: as the kernel has it.
@@ -68,12 +70,6 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sized + 'static {
     /// The stream on its way from the acceptor to its shard, tied to no runtime.
     type Detached: Send + 'static;
 
-    /// Takes the stream out of this runtime.
-    ///
-    /// # Errors
-    /// Whatever the operating system says.
-    fn detach(self) -> io::Result<Self::Detached>;
-
     /// Brings a stream into this runtime.
     ///
     /// # Errors
@@ -85,12 +81,6 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sized + 'static {
     /// # Errors
     /// When the other side has gone already.
     fn peer_addr(&self) -> io::Result<SocketAddr>;
-
-    /// Sets the stream up.
-    ///
-    /// # Errors
-    /// Whatever the operating system says.
-    fn tune(&self, tuning: &Tuning) -> io::Result<()>;
 
     /// Writes what fits now, without waiting and without touching the task's budget.
     ///
@@ -136,12 +126,21 @@ pub trait Listener: Send + 'static {
     /// Whatever the operating system says.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
+    /// Sets up the streams that are accepted from now on.
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    fn tune(&mut self, tuning: &Tuning) -> io::Result<()>;
+
     /// The next stream, with the address of its other side.
     ///
     /// # Errors
     /// Those of accept(2): some concern one stream only, others (no more file descriptors) all.
-    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+    fn accept(&mut self) -> impl Future<Output = io::Result<Accepted<Self::Stream>>> + Send;
 }
+
+/// A stream that was accepted, and the address of its other side.
+pub type Accepted<S> = (<S as Stream>::Detached, SocketAddr);
 
 /// What runs a shard.
 pub trait Spawn {
@@ -159,10 +158,6 @@ pub trait Spawn {
 impl Stream for TcpStream {
     type Detached = std::net::TcpStream;
 
-    fn detach(self) -> io::Result<Self::Detached> {
-        self.into_std()
-    }
-
     fn attach(detached: Self::Detached) -> io::Result<Self> {
         Self::from_std(detached)
     }
@@ -171,16 +166,12 @@ impl Stream for TcpStream {
         Self::peer_addr(self)
     }
 
-    fn tune(&self, tuning: &Tuning) -> io::Result<()> {
-        self.set_nodelay(true)?;
-        if tuning.send_buffer > 0 {
-            SockRef::from(self).set_send_buffer_size(tuning.send_buffer)?;
-        }
-        Ok(())
-    }
-
     fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        Self::try_write_vectored(self, slices)
+        match slices {
+            // send(2) does less than writev(2) on its way to the socket.
+            [slice] => self.try_write(slice),
+            slices => Self::try_write_vectored(self, slices),
+        }
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -188,16 +179,63 @@ impl Stream for TcpStream {
     }
 }
 
-impl Listener for TcpListener {
+/// Accepts TCP streams. They are tied to no runtime until their shard has them, so that the acceptor's
+/// own does not take note of each and forget it again.
+#[derive(Debug)]
+pub struct Acceptor {
+    listener: AsyncFd<std::net::TcpListener>,
+}
+
+impl Acceptor {
+    /// Accepts what a listening socket has.
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    pub fn new(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        // Deprecated for types whose descriptor may change under it; that of a listener does not.
+        #[allow(deprecated, reason = "its successor is unsafe to call")]
+        let listener = AsyncFd::with_interest(listener, Interest::READABLE)?;
+        Ok(Self { listener })
+    }
+}
+
+impl Listener for Acceptor {
     type Stream = TcpStream;
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        Self::local_addr(self)
+        self.listener.get_ref().local_addr()
     }
 
-    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
-        Self::accept(self).await
+    /// On the listening socket: Linux gives what is set there to the sockets that it accepts (tcp(7),
+    /// socket(7)), which saves two system calls for each.
+    fn tune(&mut self, tuning: &Tuning) -> io::Result<()> {
+        let socket = SockRef::from(self.listener.get_ref());
+        socket.set_tcp_nodelay(true)?;
+        if tuning.send_buffer > 0 {
+            socket.set_send_buffer_size(tuning.send_buffer)?;
+        }
+        Ok(())
     }
+
+    async fn accept(&mut self) -> io::Result<Accepted<TcpStream>> {
+        loop {
+            let mut ready = self.listener.readable().await?;
+            if let Ok(accepted) = ready.try_io(|listener| accept(listener.get_ref())) {
+                return accepted;
+            }
+        }
+    }
+}
+
+/// Accepts without waiting.
+fn accept(listener: &std::net::TcpListener) -> io::Result<Accepted<TcpStream>> {
+    use rustix::net::{SocketFlags, acceptfrom_with};
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (socket, peer) = acceptfrom_with(listener, flags)?;
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    let peer = peer.ok_or(io::ErrorKind::AddrNotAvailable)?;
+    Ok((socket.into(), peer))
 }
 
 /// Each shard on a thread of its own, with a runtime of its own.
@@ -210,16 +248,27 @@ impl Spawn for Threads {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        // The runtime cannot leave its thread, so whether it could be had is heard from there.
+        let (had, hears) = std::sync::mpsc::sync_channel(1);
         std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                let local = tokio::task::LocalSet::new();
-                local.block_on(&runtime, async move { make().await });
-            })
-            .map(drop)
+                // A `LocalSet` would be woken through a file descriptor by each task that a socket wakes.
+                let runtime = Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
+                // Who asked waits for the answer.
+                match runtime {
+                    Ok(runtime) => {
+                        let _ = had.send(Ok(()));
+                        runtime.block_on(make());
+                    }
+                    Err(error) => {
+                        let _ = had.send(Err(error));
+                    }
+                }
+            })?;
+        hears.recv().map_err(io::Error::other)?
     }
 }
 
@@ -227,18 +276,16 @@ impl Spawn for Threads {
 ///
 /// # Errors
 /// When the address is taken or not of this machine.
-pub async fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match addr {
-        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
-    };
-    socket.set_reuseaddr(true)?;
-    socket.bind(addr)?;
-    socket.listen(ACCEPT_BACKLOG)
+pub fn bind(addr: SocketAddr) -> io::Result<Acceptor> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(ACCEPT_BACKLOG)?;
+    Acceptor::new(socket.into())
 }
 
 /// Connections that the kernel holds for the acceptor. The kernel cuts it to `somaxconn`.
-const ACCEPT_BACKLOG: u32 = 4096;
+const ACCEPT_BACKLOG: i32 = 4096;
 
 /// Raises the limit of open files to what this process may have, and gives the limit that holds then.
 #[must_use]

@@ -11,6 +11,9 @@ use odin_shell::server::{self, RunningServer};
 use odin_shell::settings::{Loaded, Settings, exit};
 use odin_shell::{healthcheck, listener, logging, top};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().collect();
     match args.get(1).and_then(|command| command.to_str()) {

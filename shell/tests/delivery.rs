@@ -9,9 +9,9 @@ use common::{
     get, message, metric, metric_becomes, publish, serve, settings, start_on, subscribe, upgraded,
 };
 use odin_core::feed::Command;
+use odin_shell::listener::bind;
 use odin_shell::source::embedded::Embedded;
 use odin_shell::source::{Message, Upstream, UpstreamEvent};
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn who_has_room_is_never_left_behind_by_a_burst_longer_than_the_log() {
     // The sockets hold the whole burst, and the log an eighth of it.
     let settings = settings(&["--log-messages", "128", "--send-buffer", "1MiB"]);
     let (_, publisher) = Embedded::new(&settings.feed_config());
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let listener = bind(([127, 0, 0, 1], 0).into()).expect("bind");
     let server = start_on(settings, listener, upstream, publisher);
     let mut clients = Vec::new();
     for _ in 0..100 {

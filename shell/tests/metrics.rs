@@ -3,8 +3,11 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use odin_core::reason::{CloseReason, ErrorCode, LostReason, Refusal, UnrecoveredReason};
-use odin_shell::metrics::{Exporter, Handshakes, HttpStats, ShardSnapshot, Snapshot};
+use odin_core::reason::{
+    CloseReason, ErrorCode, LostReason, Refusal, TokenFault, UnrecoveredReason,
+};
+use odin_shell::metrics::{AuthStats, Exporter, Handshakes, HttpStats, ShardSnapshot, Snapshot};
+use odin_shell::source::RequestKind;
 
 /// Names and types that dashboards and alert rules rely on.
 const NAMES: &[(&str, &str)] = &[
@@ -20,6 +23,12 @@ const NAMES: &[(&str, &str)] = &[
     ("ws_slow_clients_disconnected_total", "counter"),
     ("ws_rate_limited_messages_total", "counter"),
     ("ws_replay_requests_total", "counter"),
+    ("ws_history_fetches_total", "counter"),
+    ("ws_history_failed_total", "counter"),
+    ("ws_history_pages", "gauge"),
+    ("ws_history_bytes", "gauge"),
+    ("ws_refills_total", "counter"),
+    ("ws_nats_requests_total", "counter"),
     ("ws_cpu_usage_percent", "gauge"),
     ("ws_memory_bytes", "gauge"),
     ("ws_memory_limit_bytes", "gauge"),
@@ -46,6 +55,13 @@ const NAMES: &[(&str, &str)] = &[
     ("ws_errors_total", "counter"),
     ("ws_http_responses_total", "counter"),
     ("ws_http_published_total", "counter"),
+    ("ws_http_publish_forbidden_total", "counter"),
+    ("ws_http_duplicates_total", "counter"),
+    ("ws_http_idempotency_keys", "gauge"),
+    ("ws_http_idempotency_keys_dropped_total", "counter"),
+    ("ws_auth_accepted_total", "counter"),
+    ("ws_auth_failures_total", "counter"),
+    ("ws_auth_keys", "gauge"),
     ("ws_reloads_total", "counter"),
     ("ws_last_values_dropped_total", "counter"),
     ("ws_nats_messages_lost_total", "counter"),
@@ -141,14 +157,18 @@ fn every_labelled_series_exists_from_the_start() {
     each("ws_resumes_total", "outcome", &unrecovered);
     each("ws_resumes_total", "outcome", &["recovered"]);
     each("ws_errors_total", "code", &codes);
-    each("ws_handshakes_failed_total", "reason", &broken);
+    let faults: Vec<_> = TokenFault::ALL.iter().map(|fault| fault.label()).collect();
+    each("ws_auth_failures_total", "reason", &faults);
     each("ws_reloads_total", "outcome", &["ok", "failed"]);
+    each("ws_handshakes_failed_total", "reason", &broken);
     each(
         "ws_http_responses_total",
         "class",
         &["1xx", "2xx", "3xx", "4xx", "5xx"],
     );
     each("ws_shard_stale", "shard", &["0", "1"]);
+    let kinds = RequestKind::ALL.map(RequestKind::label);
+    each("ws_nats_requests_total", "kind", &kinds);
     for series in series {
         assert_eq!(value(&text, &series), "0", "{series}");
     }
@@ -168,6 +188,11 @@ fn values_are_summed_over_the_shards() {
         shard.stats.resumes.unrecovered[UnrecoveredReason::TooOld as usize] = 1;
         shard.stats.lost[LostReason::SlowConsumer as usize] = 4;
         shard.stats.log_bytes = 100 * n;
+        shard.stats.history_fetches = 20 * n;
+        shard.stats.history_failed = n;
+        shard.stats.history_pages = 2 * n;
+        shard.stats.history_bytes = 500 * n;
+        shard.stats.refills = 9;
         shard.lag.messages_max = 50 * n;
         shard.lag.nanos_max = 1_500_000_000 * n;
     }
@@ -190,12 +215,24 @@ fn values_are_summed_over_the_shards() {
     };
     snapshot.gate.refused[Refusal::Capacity as usize] = 6;
     snapshot.feed.received = 999;
+    snapshot.requests[RequestKind::Batch as usize] = 12;
     snapshot.feed.log_bytes = 150;
     snapshot.feed.lost[LostReason::TooLarge as usize] = 8;
     snapshot.http = HttpStats {
         responses: [1, 2, 0, 1, 3],
+        publish_forbidden: 21,
+        duplicates: 22,
+        idempotency_keys: 23,
+        idempotency_keys_dropped: 24,
         ..HttpStats::default()
     };
+    snapshot.auth = AuthStats {
+        accepted: 31,
+        keys: 32,
+        ..AuthStats::default()
+    };
+    snapshot.auth.failures[TokenFault::Expired as usize] = 33;
+    snapshot.reloads = [41, 42];
     let text = render(snapshot);
     assert_values(
         &text,
@@ -218,6 +255,13 @@ fn values_are_summed_over_the_shards() {
             ("ws_lost_messages_total{reason=\"too_large\"}", "8"),
             ("ws_log_bytes", "150"),
             ("ws_shard_log_bytes{shard=\"1\"}", "200"),
+            ("ws_history_fetches_total", "60"),
+            ("ws_history_failed_total", "3"),
+            ("ws_history_pages", "6"),
+            ("ws_history_bytes", "1500"),
+            ("ws_refills_total", "18"),
+            ("ws_nats_requests_total{kind=\"batch\"}", "12"),
+            ("ws_nats_requests_total{kind=\"info\"}", "0"),
             ("ws_lag_messages", "100"),
             ("ws_lag_seconds", "3"),
             ("ws_shard_stale{shard=\"0\"}", "0"),
@@ -230,6 +274,15 @@ fn values_are_summed_over_the_shards() {
             ("ws_memory_limit_bytes", "536870912"),
             ("ws_tasks_active", "42"),
             ("ws_goroutines_active", "42"),
+            ("ws_http_publish_forbidden_total", "21"),
+            ("ws_http_duplicates_total", "22"),
+            ("ws_http_idempotency_keys", "23"),
+            ("ws_http_idempotency_keys_dropped_total", "24"),
+            ("ws_auth_accepted_total", "31"),
+            ("ws_auth_keys", "32"),
+            ("ws_auth_failures_total{reason=\"expired\"}", "33"),
+            ("ws_reloads_total{outcome=\"ok\"}", "41"),
+            ("ws_reloads_total{outcome=\"failed\"}", "42"),
             ("ws_http_responses_total{class=\"1xx\"}", "1"),
             ("ws_http_responses_total{class=\"2xx\"}", "2"),
             ("ws_http_responses_total{class=\"4xx\"}", "1"),

@@ -13,11 +13,11 @@ use common::{
 };
 use odin_core::record::{File, Machine, Player};
 use odin_core::shard::Shard;
-use odin_shell::listener::{Listener, Stream, Tuning};
+use odin_shell::listener::{Accepted, Acceptor, Listener, Stream, Tuning, bind};
 use odin_shell::server::RunningServer;
 use odin_shell::source::embedded::Embedded;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 /// A socket whose reader panics when it reads this text, masked as a client sends it.
 const POISON: &[u8] = b"poison";
@@ -60,20 +60,12 @@ impl AsyncWrite for Fragile {
 impl Stream for Fragile {
     type Detached = std::net::TcpStream;
 
-    fn detach(self) -> io::Result<Self::Detached> {
-        self.0.into_std()
-    }
-
     fn attach(detached: Self::Detached) -> io::Result<Self> {
         TcpStream::from_std(detached).map(Self)
     }
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.0.peer_addr()
-    }
-
-    fn tune(&self, tuning: &Tuning) -> io::Result<()> {
-        self.0.tune(tuning)
     }
 
     fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -85,7 +77,7 @@ impl Stream for Fragile {
     }
 }
 
-struct FragileListener(TcpListener);
+struct FragileListener(Acceptor);
 
 impl Listener for FragileListener {
     type Stream = Fragile;
@@ -94,16 +86,19 @@ impl Listener for FragileListener {
         self.0.local_addr()
     }
 
-    async fn accept(&mut self) -> io::Result<(Fragile, SocketAddr)> {
-        let (stream, peer) = self.0.accept().await?;
-        Ok((Fragile(stream), peer))
+    fn tune(&mut self, tuning: &Tuning) -> io::Result<()> {
+        self.0.tune(tuning)
+    }
+
+    async fn accept(&mut self) -> io::Result<Accepted<Fragile>> {
+        self.0.accept().await
     }
 }
 
 async fn serve_fragile() -> RunningServer {
     let settings = settings(&[]);
     let (upstream, publisher) = Embedded::new(&settings.feed_config());
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let listener = bind(([127, 0, 0, 1], 0).into()).expect("bind");
     start_on(settings, FragileListener(listener), upstream, publisher)
 }
 
@@ -142,7 +137,7 @@ async fn a_panic_leaves_a_recording_behind() {
     let path = dir.path().display().to_string();
     let settings = settings(&["--record-dir", &path]);
     let (upstream, publisher) = Embedded::new(&settings.feed_config());
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let listener = bind(([127, 0, 0, 1], 0).into()).expect("bind");
     let server = start_on(settings, FragileListener(listener), upstream, publisher);
     let mut victim = upgraded(server.local_addr()).await;
     assert_eq!(message(&mut victim).await["type"], "welcome");

@@ -31,13 +31,34 @@ async fn a_publisher_learns_the_seq_or_why_not() {
     };
     let running = start(config);
     let cases: [(&str, &'static [u8], _); 7] = [
-        ("A", b"1", Ok(Published { seq: Some(1) })),
-        ("B", b"2", Ok(Published { seq: Some(2) })),
+        (
+            "A",
+            b"1",
+            Ok(Published {
+                seq: Some(1),
+                duplicate: false,
+            }),
+        ),
+        (
+            "B",
+            b"2",
+            Ok(Published {
+                seq: Some(2),
+                duplicate: false,
+            }),
+        ),
         ("C", b"3", Err(PublishError::ChannelLimit)),
         ("A.*", b"3", Err(PublishError::InvalidChannel)),
         ("", b"3", Err(PublishError::InvalidChannel)),
         ("A", b"12345", Err(PublishError::TooLarge)),
-        ("A", b"1234", Ok(Published { seq: Some(3) })),
+        (
+            "A",
+            b"1234",
+            Ok(Published {
+                seq: Some(3),
+                duplicate: false,
+            }),
+        ),
     ];
     for (channel, payload, expected) in cases {
         let answer = running
@@ -62,7 +83,13 @@ async fn a_full_queue_makes_publishers_wait() {
         tokio::spawn(async move { publisher.publish("A", Bytes::from_static(b"1")).await });
     tokio::task::yield_now().await;
     running.events.set_full(false);
-    assert_eq!(waiting.await.unwrap(), Ok(Published { seq: Some(1) }));
+    assert_eq!(
+        waiting.await.unwrap(),
+        Ok(Published {
+            seq: Some(1),
+            duplicate: false
+        })
+    );
 }
 
 #[tokio::test]

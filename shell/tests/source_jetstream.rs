@@ -333,7 +333,13 @@ async fn it_starts_while_nats_is_down_and_makes_the_stream_when_it_comes() {
         .publisher
         .publish("BTC.trade", Bytes::from_static(b"1"))
         .await;
-    assert_eq!(published, Ok(Published { seq: Some(1) }));
+    assert_eq!(
+        published,
+        Ok(Published {
+            seq: Some(1),
+            duplicate: false
+        })
+    );
     let events = running
         .events
         .wait(|events| message_count(events) == 1)
@@ -364,4 +370,29 @@ async fn a_full_queue_makes_the_stream_wait_and_loses_nothing() {
         .await;
     let (_, notices) = check_chains(&events);
     assert_eq!(notices, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_with_a_key_is_stored_once_per_channel() {
+    let server = NatsServer::start();
+    let running = Running::jetstream(&server.url(), 1).await;
+    running.ready().await;
+    let publish = async |channel: &str, key| {
+        let payload = Bytes::from_static(b"1");
+        let published = running.publisher.publish_once(channel, payload, key).await;
+        published.map(|published| (published.seq, published.duplicate))
+    };
+    for (channel, key, expected) in [
+        ("BTC.trade", Some("k"), (Some(1), false)),
+        ("BTC.trade", Some("k"), (Some(1), true)),
+        ("ETH.trade", Some("k"), (Some(2), false)),
+        ("BTC.trade", Some("l"), (Some(3), false)),
+        ("BTC.trade", None, (Some(4), false)),
+    ] {
+        assert_eq!(
+            publish(channel, key).await,
+            Ok(expected),
+            "{channel} {key:?}"
+        );
+    }
 }

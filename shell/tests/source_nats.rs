@@ -26,8 +26,19 @@ async fn a_reconnect_is_announced_and_the_chains_go_on() {
     running.ready().await;
     for _ in 0..3 {
         let published = running.publisher.publish("BTC.trade", PAYLOAD).await;
-        assert_eq!(published, Ok(Published { seq: None }));
+        assert_eq!(
+            published,
+            Ok(Published {
+                seq: None,
+                duplicate: false
+            })
+        );
     }
+    // Nothing here would know it again.
+    let with_key = running
+        .publisher
+        .publish_once("BTC.trade", PAYLOAD, Some("k"));
+    assert_eq!(with_key.await, Err(PublishError::NoKeys));
     running
         .events
         .wait(|events| message_count(events) == 3)

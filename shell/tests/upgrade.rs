@@ -3,10 +3,10 @@
 mod common;
 
 use common::{
-    ACCEPT, Answer, KEY, answer, ask, get, masked, metric, metric_becomes, request, serve,
+    ACCEPT, Answer, KEY, answer, ask, get, masked, message, metric, metric_becomes, request, serve,
     upgrade_lines, upgraded,
 };
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// What is made of the lines of a valid request.
@@ -266,4 +266,34 @@ async fn an_upgrade_beyond_the_rate_is_told_to_come_later() {
         (503, &"accept_rate".into())
     );
     assert!(refused.header("retry-after").is_some());
+}
+
+#[tokio::test]
+async fn the_response_and_the_welcome_are_one_write_after_what_was_asked_before() {
+    let server = serve(&[]).await;
+    let addr = server.local_addr();
+    let mut stream = TcpStream::connect(addr).await.expect("connect");
+    let before = format!("GET /live HTTP/1.1\r\nHost: {addr}\r\n\r\n");
+    stream.write_all(before.as_bytes()).await.expect("send");
+    assert_eq!(answer(&mut stream, true).await.status, 200);
+    let upgrade = request(&upgrade_lines(addr));
+    stream.write_all(upgrade.as_bytes()).await.expect("send");
+    let mut buffer = [0; 4_096];
+    let count = stream.read(&mut buffer).await.expect("the socket lives");
+    let text = String::from_utf8_lossy(&buffer[..count]);
+    assert!(text.starts_with("HTTP/1.1 101 "), "{text}");
+    assert!(text.contains(r#"{"type":"welcome","#), "{text}");
+}
+
+#[tokio::test]
+async fn an_upgrade_sent_together_with_another_request_is_answered_second() {
+    let server = serve(&[]).await;
+    let addr = server.local_addr();
+    let mut stream = TcpStream::connect(addr).await.expect("connect");
+    let before = format!("GET /live HTTP/1.1\r\nHost: {addr}\r\n\r\n");
+    let both = before + &request(&upgrade_lines(addr));
+    stream.write_all(both.as_bytes()).await.expect("send");
+    assert_eq!(answer(&mut stream, true).await.status, 200);
+    assert_eq!(answer(&mut stream, false).await.status, 101);
+    assert_eq!(message(&mut stream).await["type"], "welcome");
 }

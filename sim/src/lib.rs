@@ -10,6 +10,7 @@ pub mod marks;
 pub mod mutants;
 pub mod net;
 pub mod oracle;
+mod past;
 pub mod replay;
 pub mod report;
 pub mod scenarios;

@@ -76,6 +76,16 @@ marks! {
     Conflated,
     /// A message was replayed.
     Replayed,
+    /// A page of history came.
+    HistoryAnswered,
+    /// A page of history had a part of what was asked for.
+    HistoryInPages,
+    /// A page of history did not prove by itself that nothing was deleted.
+    HistoryUnproven,
+    /// The stream could not be asked for a page of history.
+    HistoryFailed,
+    /// Two pages of history were asked for at once.
+    HistoryAtOnce,
     /// Two replays were under way in one shard.
     TwoReplays,
     /// An unsubscribe came while a replay was under way.

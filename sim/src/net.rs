@@ -91,6 +91,7 @@ impl Network {
         Ok(SimListener {
             listener,
             network: self.clone(),
+            tuning: None,
         })
     }
 
@@ -236,23 +237,12 @@ impl AsyncWrite for SimStream {
 impl Stream for SimStream {
     type Detached = Self;
 
-    fn detach(self) -> io::Result<Self> {
-        Ok(self)
-    }
-
     fn attach(detached: Self) -> io::Result<Self> {
         Ok(detached)
     }
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.tcp.peer_addr()
-    }
-
-    fn tune(&self, tuning: &Tuning) -> io::Result<()> {
-        if tuning.send_buffer > 0 {
-            lock(&self.outbound).send_buffer = tuning.send_buffer;
-        }
-        Ok(())
     }
 
     fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -268,6 +258,7 @@ impl Stream for SimStream {
 pub struct SimListener {
     listener: TcpListener,
     network: Network,
+    tuning: Option<Tuning>,
 }
 
 impl std::fmt::Debug for SimListener {
@@ -283,6 +274,11 @@ impl Listener for SimListener {
         self.listener.local_addr()
     }
 
+    fn tune(&mut self, tuning: &Tuning) -> io::Result<()> {
+        self.tuning = Some(*tuning);
+        Ok(())
+    }
+
     async fn accept(&mut self) -> io::Result<(SimStream, SocketAddr)> {
         let (tcp, peer) = self.listener.accept().await?;
         let (to_server, to_client) = (window(), window());
@@ -295,6 +291,11 @@ impl Listener for SimListener {
                 to_client: Arc::clone(&to_client),
             },
         );
+        if let Some(tuning) = self.tuning
+            && tuning.send_buffer > 0
+        {
+            lock(&to_client).send_buffer = tuning.send_buffer;
+        }
         let stream = SimStream {
             tcp,
             inbound: to_server,

@@ -46,6 +46,26 @@ pub struct StreamInfo {
     pub covers_all: bool,
 }
 
+/// Seqs of a stream, both ends included.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct SeqRange {
+    /// The first.
+    pub from: u64,
+    /// The last; not below `from`.
+    pub to: u64,
+}
+
+/// Where a stream ends and how far its consumer is, read in this order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tail {
+    /// The stream's state.
+    pub info: StreamInfo,
+    /// The place of the last message that the consumer has sent; 0: none.
+    pub delivered: u64,
+    /// Messages that it has yet to send.
+    pub pending: u64,
+}
+
 /// A message of the upstream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Delivered<'a> {
@@ -81,6 +101,17 @@ pub enum Input<'a> {
         /// Messages that it has to deliver now.
         pending: u64,
     },
+    /// The answer to [`Command::ReadTail`].
+    Tail(Tail),
+    /// The answer to [`Command::ReadDeleted`].
+    Deleted {
+        /// Up to here the answer says everything. At least the end that was asked for; more where
+        /// messages up to this seq had been received already when the stream was asked.
+        to: u64,
+        /// What of it the stream does not have, ascending and apart. What was received from the consumer
+        /// may be among it. What cannot be found out counts as deleted.
+        ranges: &'a [SeqRange],
+    },
     /// A message.
     Delivered(Delivered<'a>),
     /// The consumer is alive and has nothing to deliver.
@@ -103,8 +134,8 @@ pub enum DeliverPolicy {
     ByStartSequence(u64),
 }
 
-/// What the shell is to do with the upstream. Each command supersedes the one before, except that
-/// `ReadInfo` leaves a consumer that was opened alone.
+/// What the shell is to do with the upstream. Each command supersedes the one before, except that those
+/// that read leave a consumer that was opened alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Command {
     /// Read the stream's state, creating the stream where it is absent; answer with
@@ -117,8 +148,14 @@ pub enum Command {
     /// [`Input::Failed`]. Nothing is to be delivered before [`Command::Fetch`].
     OpenConsumer(DeliverPolicy),
     /// Deliver from the consumer that was opened last, until it fails or another command follows:
-    /// [`Input::Delivered`], [`Input::Heartbeat`], [`Input::Failed`].
+    /// [`Input::Delivered`], [`Input::Heartbeat`], [`Input::Failed`]. What was held comes first.
     Fetch,
+    /// Read the stream's state, then the consumer's, and go on delivering meanwhile; answer with
+    /// [`Input::Tail`]. Where they cannot be read there is no answer: the next heartbeat asks again.
+    ReadTail,
+    /// Read which of these seqs the stream does not have, and deliver nothing until the next
+    /// [`Command::Fetch`]; answer with [`Input::Deleted`] or [`Input::Failed`].
+    ReadDeleted(SeqRange),
 }
 
 /// What the Feed puts out.
@@ -139,6 +176,9 @@ pub enum Outcome {
     Published(u64),
     /// It was refused.
     Refused(LostReason),
+    /// It waits: it is to be given again after the next [`Command::Fetch`], before any other message.
+    /// Where another consumer is opened first it is forgotten.
+    Held,
 }
 
 coded!(StreamInfo {
@@ -148,4 +188,12 @@ coded!(StreamInfo {
     num_deleted,
     nonce,
     covers_all
+});
+
+coded!(SeqRange { from, to });
+
+coded!(Tail {
+    info,
+    delivered,
+    pending
 });

@@ -7,12 +7,19 @@
 //! (the overlap), whose time proves that the stream is still the same one. What a stream announces
 //! about itself (creation time, first and last seq, nonce) decides the rest.
 //!
+//! What its state leads to is decided in [`opening`], which message proves that the stream is still the same
+//! one in [`proof`], and what is missing between two messages, or after the last one, in [`holes`].
+//!
 //! A stream that went back to an earlier state begins a new number line, of which its creation time
 //! shows nothing: the server that sees it writes a nonce into the stream's metadata, so that others
 //! and those who start later are on the same number line. What the stream holds then counts, whoever
 //! wrote it.
 //!
 //! The follower says what is to be done as [`Step`]s; numbering and encoding are the Feed's.
+
+mod holes;
+mod opening;
+mod proof;
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -21,11 +28,13 @@ use core::time::Duration;
 
 use super::epoch::Naming;
 use super::step::Step;
-use super::{Command, DeliverPolicy, Delivered, StreamInfo};
+use super::{Command, Delivered, StreamInfo};
 use crate::mutant::{self, Mutant};
 use crate::reason::ResetReason;
 use crate::record::codec::{Broken, Code, Reader, Writer, coded};
 use crate::time::Instant;
+use holes::{Checked, Quiet};
+use proof::{Identity, Proof, Recent, Verdict};
 
 /// How long an answer may take before the command counts as failed. The shell gives up much
 /// earlier; this is for a shell that does not answer.
@@ -55,13 +64,11 @@ enum Phase {
     Confirming { pending: u64 },
     /// Messages flow.
     Following,
-}
-
-/// A message that was taken: no other message of the same stream has this seq and time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Identity {
-    seq: u64,
-    time: u64,
+    /// For what was deleted; then messages flow again.
+    Checking {
+        /// After a quiet time, up to this seq; 0: before the message that waits.
+        tail_to: u64,
+    },
 }
 
 #[derive(Debug)]
@@ -88,14 +95,24 @@ pub(super) struct Follower {
     announced: Option<Arc<str>>,
     /// Whether the snapshot of this number line is complete.
     complete: bool,
+    /// The stream's last seq before the consumer was opened.
+    read_to: u64,
     /// The snapshot reaches up to this seq.
     snapshot_to: u64,
     /// Up to this seq everything was taken, announced as discarded, or none of ours.
     have: u64,
-    /// The last message that was taken.
-    last: Option<Identity>,
-    /// The message that the consumer has to deliver first.
-    overlap: Option<Identity>,
+    /// The messages that were taken last.
+    recent: Recent,
+    /// Which proof of continuity the consumer has yet to give.
+    proof: Proof,
+    /// The last message that was taken is gone: an older one is to prove continuity.
+    wants_older: bool,
+    /// Nothing was left to prove it, and the stream's count of deletions did not say why.
+    doubted: bool,
+    /// What was found out about gaps that other subjects may have made.
+    checked: Checked,
+    /// What was found at the last heartbeat.
+    quiet: Quiet,
     /// The consumer's last place.
     consumer_seq: u64,
     /// The stream's state when the consumer was opened.
@@ -118,10 +135,15 @@ impl Follower {
             published: false,
             announced: None,
             complete: false,
+            read_to: 0,
             snapshot_to: 0,
             have: 0,
-            last: None,
-            overlap: None,
+            recent: Recent::default(),
+            proof: Proof::Given,
+            wants_older: false,
+            doubted: false,
+            checked: Checked::default(),
+            quiet: Quiet::default(),
             consumer_seq: 0,
             info: None,
         }
@@ -166,12 +188,15 @@ impl Follower {
         }
     }
 
-    pub(super) fn heartbeat(&mut self, now: Instant) {
+    pub(super) fn heartbeat(&mut self, now: Instant, steps: &mut Vec<Step>) {
         // While the snapshot is incomplete a consumer that has nothing to deliver is of no use: what
         // it was to deliver was deleted under it. The silence then ends the run.
         if self.phase == Phase::Following && self.complete {
             self.failures = 0;
             self.deadline = Some(now + self.silence);
+            if !mutant::is(Mutant::TailNotRead) {
+                steps.push(Step::Command(Command::ReadTail));
+            }
         }
     }
 
@@ -199,9 +224,11 @@ impl Follower {
                 self.deadline = Some(now + self.silence);
             }
             Phase::Waiting | Phase::Following => self.read_info(now, steps),
-            Phase::Reading | Phase::Writing | Phase::Opening | Phase::Confirming { .. } => {
-                self.failed(now);
-            }
+            Phase::Reading
+            | Phase::Writing
+            | Phase::Opening
+            | Phase::Confirming { .. }
+            | Phase::Checking { .. } => self.failed(now),
         }
     }
 
@@ -220,50 +247,45 @@ impl Follower {
         if !follows && !mutant::is(Mutant::ConsumerGapNotNoticed) {
             return self.read_info(now, steps);
         }
-        self.consumer_seq = d.consumer_seq;
         let this = Identity {
             seq: d.stream_seq,
             time: d.time,
         };
-        if let Some(overlap) = self.overlap.take() {
-            if this == overlap || mutant::is(Mutant::OverlapNotChecked) && this.seq == overlap.seq {
+        match self.judge(this) {
+            Verdict::New => {}
+            Verdict::Known => {
+                self.consumer_seq = d.consumer_seq;
                 self.failures = 0;
                 return;
             }
-            // The overlap was deleted since, or this is another past.
-            let deletions = self.info.is_some_and(|info| info.num_deleted > 0);
-            if this.seq <= overlap.seq || !deletions {
-                self.went_back = true;
-                return self.read_info(now, steps);
-            }
-        } else if self.last.is_some_and(|last| this.seq <= last.seq) {
-            // A consumer delivers in order; one that does not cannot be trusted.
-            return self.read_info(now, steps);
+            Verdict::Unproven => return self.read_info(now, steps),
         }
-        self.failures = 0;
-        self.take(this, d.pending, steps);
-    }
-
-    fn take(&mut self, this: Identity, pending: u64, steps: &mut Vec<Step>) {
         if !self.complete && this.seq > self.snapshot_to {
             // The end of the snapshot was discarded before it was delivered. Some of it may have
             // followed on channels that are known already.
             let taken = self.have;
             self.finish_snapshot(steps);
-            self.have = if taken > 0 { taken } else { self.have };
+            if taken > 0 {
+                self.have = taken.max(self.read_to).min(self.have);
+            }
         }
-        let covers_all = self.info.is_some_and(|info| info.covers_all);
-        if self.complete && covers_all && this.seq > self.have.saturating_add(1) {
-            steps.push(Step::Discarded {
-                from: self.have + 1,
-                to: this.seq - 1,
-            });
+        if self.complete && self.is_held_by_gap(now, this.seq, steps) {
+            return;
         }
-        self.last = Some(this);
+        self.consumer_seq = d.consumer_seq;
+        self.failures = 0;
+        // What was announced as lost does not come any more.
+        if !self.complete || this.seq > self.have {
+            self.take(this, d.pending, steps);
+        }
+    }
+
+    fn take(&mut self, this: Identity, pending: u64, steps: &mut Vec<Step>) {
+        self.recent.push(this, this.seq > self.snapshot_to);
         self.have = self.have.max(this.seq);
         self.published = true;
         steps.push(Step::Publish {
-            historic: this.seq <= self.snapshot_to,
+            historic: (this.seq <= self.snapshot_to).then_some(self.read_to),
         });
         if !self.complete && (this.seq >= self.snapshot_to || pending == 0) {
             self.finish_snapshot(steps);
@@ -275,159 +297,7 @@ impl Follower {
         self.deadline = Some(now + ANSWER_TIME_MAX);
         steps.push(Step::Command(Command::ReadInfo));
     }
-
-    /// Decides from the stream's state where to begin.
-    fn open(&mut self, now: Instant, info: StreamInfo, steps: &mut Vec<Step>) {
-        self.recheck = self.recheck.filter(|recheck| now < *recheck);
-        match self.created {
-            None => self.adopt(&info, ResetReason::SourceReady, steps),
-            Some(created)
-                if created != info.created && !mutant::is(Mutant::RecreationNotNoticed) =>
-            {
-                self.adopt(&info, ResetReason::StreamRecreated, steps);
-            }
-            // Another server saw a rollback, perhaps the same one that this server is about to see.
-            Some(_) if self.naming.is_news(info.nonce) => {
-                self.adopt(&info, ResetReason::StreamRolledBack, steps);
-            }
-            Some(created) if self.is_earlier(&info) => {
-                self.naming.diverge(created);
-                self.begin(created, ResetReason::StreamRolledBack, steps);
-            }
-            // The snapshot was interrupted: what it would have told of is not known any more.
-            Some(created) if !self.complete => {
-                // A number line that is this server's own cannot tell whether the stream went back
-                // once more meanwhile, so what was published of it gets no continuation.
-                if self.published && self.naming.is_own() {
-                    self.naming.diverge(created);
-                }
-                self.begin(created, self.began, steps);
-            }
-            Some(_) => self.skip_discarded(&info, steps),
-        }
-        self.naming.read(info.nonce);
-        let Some(nonce) = self.naming.next_write() else {
-            return self.open_consumer(now, &info, steps);
-        };
-        self.recheck = Some(now + NONCE_SETTLE_TIME);
-        self.phase = Phase::Writing;
-        self.deadline = Some(now + ANSWER_TIME_MAX);
-        steps.push(Step::Command(Command::WriteNonce(nonce)));
-    }
-
-    /// Opens a consumer that begins where the one before ended, or with a snapshot.
-    fn open_consumer(&mut self, now: Instant, info: &StreamInfo, steps: &mut Vec<Step>) {
-        let policy = if self.complete {
-            // A message that is gone can prove nothing, but it is remembered: should the stream have
-            // it again, it must be the same one.
-            self.overlap = self.last.filter(|last| last.seq >= info.first_seq);
-            let next = self.have.saturating_add(1);
-            DeliverPolicy::ByStartSequence(self.overlap.map_or(next, |overlap| overlap.seq))
-        } else {
-            self.overlap = None;
-            DeliverPolicy::LastPerSubject
-        };
-        self.phase = Phase::Opening;
-        self.deadline = Some(now + ANSWER_TIME_MAX);
-        steps.push(Step::Command(Command::OpenConsumer(policy)));
-    }
-
-    /// The consumer is open: the stream must still be the one for which it was opened.
-    fn confirm(&mut self, now: Instant, info: StreamInfo, pending: u64, steps: &mut Vec<Step>) {
-        let same = self.created == Some(info.created) && self.naming.is_unchanged(info.nonce);
-        if !same || info.last_seq < self.have {
-            return self.open(now, info, steps);
-        }
-        let empty = info.last_seq == 0 || info.first_seq > info.last_seq;
-        if !self.complete && pending == 0 && info.covers_all && !empty {
-            // The replica that holds the consumer is behind the one that answered.
-            return self.failed(now);
-        }
-        self.phase = Phase::Following;
-        self.deadline = Some(now + self.silence);
-        self.consumer_seq = 0;
-        self.info = Some(info);
-        if self.complete {
-            self.skip_discarded(&info, steps);
-            self.overlap = self.overlap.filter(|overlap| overlap.seq >= info.first_seq);
-        } else {
-            // What was stored between the first reading and the opening may have replaced values of
-            // the snapshot, so the snapshot ends where the stream ended after the opening.
-            self.snapshot_to = info.last_seq;
-            if pending == 0 || mutant::is(Mutant::ReadyBeforeSnapshot) {
-                self.finish_snapshot(steps);
-            }
-        }
-        steps.push(Step::Command(Command::Fetch));
-    }
-
-    /// Announces what the limits of the stream or a purge took before it was read.
-    fn skip_discarded(&mut self, info: &StreamInfo, steps: &mut Vec<Step>) {
-        if mutant::is(Mutant::DiscardedOffByOne) && info.first_seq > self.have.saturating_add(1) {
-            steps.push(Step::Discarded {
-                from: self.have + 1,
-                to: info.first_seq,
-            });
-            self.have = info.first_seq;
-        } else if info.first_seq > self.have.saturating_add(1) {
-            steps.push(Step::Discarded {
-                from: self.have + 1,
-                to: info.first_seq - 1,
-            });
-            self.have = info.first_seq - 1;
-        }
-    }
-
-    /// Whether the stream went back to an earlier state: it has another message where this server took
-    /// one, it ends before that, or its metadata is what it was before.
-    fn is_earlier(&self, info: &StreamInfo) -> bool {
-        self.went_back || info.last_seq < self.have || self.naming.is_earlier(info.nonce)
-    }
-
-    /// Begins a number line as the stream names it.
-    fn adopt(&mut self, info: &StreamInfo, reason: ResetReason, steps: &mut Vec<Step>) {
-        self.naming.adopt(info.nonce);
-        self.begin(info.created, reason, steps);
-    }
-
-    fn begin(&mut self, created: u64, reason: ResetReason, steps: &mut Vec<Step>) {
-        self.created = Some(created);
-        self.epoch = self.naming.epoch(created);
-        self.went_back = false;
-        let known = self.announced.as_ref();
-        let told = self.published || known.is_some_and(|known| *known != self.epoch);
-        if told {
-            self.announced = Some(Arc::clone(&self.epoch));
-        }
-        self.began = if told { reason } else { self.began };
-        self.published = false;
-        self.complete = false;
-        self.snapshot_to = 0;
-        self.have = 0;
-        self.last = None;
-        self.overlap = None;
-        self.info = None;
-        steps.push(Step::Begin {
-            epoch: Arc::clone(&self.epoch),
-            announce: told.then_some(reason),
-        });
-    }
-
-    fn finish_snapshot(&mut self, steps: &mut Vec<Step>) {
-        let deleted = self
-            .info
-            .is_none_or(|info| info.first_seq > 1 || info.num_deleted > 0);
-        self.complete = true;
-        self.announced = Some(Arc::clone(&self.epoch));
-        self.have = self.have.max(self.snapshot_to);
-        steps.push(Step::Ready {
-            head: self.have,
-            observed_from: if deleted { self.snapshot_to } else { 0 },
-        });
-    }
 }
-
-coded!(Identity { seq, time });
 
 coded!(Follower {
     naming,
@@ -443,10 +313,15 @@ coded!(Follower {
     published,
     announced,
     complete,
+    read_to,
     snapshot_to,
     have,
-    last,
-    overlap,
+    recent,
+    proof,
+    wants_older,
+    doubted,
+    checked,
+    quiet,
     consumer_seq,
     info
 });
@@ -461,9 +336,12 @@ impl Code for Phase {
             Self::Opening => 4,
             Self::Confirming { .. } => 5,
             Self::Following => 6,
+            Self::Checking { .. } => 7,
         });
-        if let Self::Confirming { pending } = self {
-            pending.put(out);
+        match self {
+            Self::Confirming { pending } => pending.put(out),
+            Self::Checking { tail_to } => tail_to.put(out),
+            _ => {}
         }
     }
 
@@ -478,6 +356,9 @@ impl Code for Phase {
                 pending: Code::get(from)?,
             },
             6 => Self::Following,
+            7 => Self::Checking {
+                tail_to: Code::get(from)?,
+            },
             _ => return Err(Broken("a phase is unknown")),
         })
     }

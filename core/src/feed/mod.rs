@@ -12,6 +12,7 @@
 mod epoch;
 mod exchange;
 mod jetstream;
+mod notices;
 mod numbering;
 mod record;
 mod retention;
@@ -23,7 +24,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::config::FeedConfig;
-use crate::event::{Event, Kind, Lost, Publication, Reset, SourceReady};
+use crate::event::{Event, Kind, Publication, Reset, SourceReady};
 use crate::id::Order;
 use crate::mutant::{self, Mutant};
 use crate::reason::{LostReason, ResetReason};
@@ -32,8 +33,11 @@ use crate::stats::FeedStats;
 use crate::time::Instant;
 use crate::wire::event as wire;
 pub use epoch::EpochNonce;
-pub use exchange::{Command, DeliverPolicy, Delivered, Input, Outcome, Output, Source, StreamInfo};
+pub use exchange::{
+    Command, DeliverPolicy, Delivered, Input, Outcome, Output, SeqRange, Source, StreamInfo, Tail,
+};
 use jetstream::Follower;
+use notices::Notices;
 use numbering::Line;
 use record::StandIn;
 pub use record::{Arrival, Call};
@@ -50,6 +54,7 @@ pub struct Feed {
     epoch: Option<Arc<str>>,
     line: Line,
     retention: Retention,
+    notices: Notices,
     /// The place in arrival order that was given last.
     order: Order,
     connected: bool,
@@ -91,6 +96,7 @@ impl Feed {
             epoch,
             line: Line::new(strip, config.channels_max),
             retention: Retention::new(config.log_bytes, config.log_age),
+            notices: Notices::new(),
             order: Order(0),
             connected: false,
             ready: false,
@@ -113,6 +119,9 @@ impl Feed {
         match input {
             Input::Connected => self.connected = true,
             Input::Disconnected => self.connected = false,
+            Input::Info(info) | Input::Tail(Tail { info, .. }) => {
+                self.notices.stream_reaches(info.last_seq);
+            }
             _ => {}
         }
         match &mut self.upstream {
@@ -127,7 +136,9 @@ impl Feed {
                         follower.consumer_opened(now, pending, steps);
                     }
                     Input::Delivered(message) => follower.delivered(now, &message, steps),
-                    Input::Heartbeat => follower.heartbeat(now),
+                    Input::Heartbeat => follower.heartbeat(now, steps),
+                    Input::Tail(tail) => follower.tail(now, tail, steps),
+                    Input::Deleted { to, ranges } => follower.deleted(now, to, ranges, steps),
                     Input::Failed => follower.failed(now),
                     // A consumer that lost messages shows it by its own numbers.
                     Input::Overloaded { .. } => {}
@@ -214,6 +225,8 @@ impl Feed {
             | Input::Info(_)
             | Input::NonceWritten
             | Input::ConsumerOpened { .. }
+            | Input::Tail(_)
+            | Input::Deleted { .. }
             | Input::Heartbeat
             | Input::Failed => {}
         }
@@ -232,7 +245,8 @@ impl Feed {
                     }
                     self.outputs.push_back(Output::Command(command));
                 }
-                Step::Discarded { from, to } => {
+                Step::Hold => outcome = Outcome::Held,
+                Step::Discarded(SeqRange { from, to }) => {
                     let count = (to - from).saturating_add(1);
                     self.lose(now, from, Some(to), LostReason::Discarded, count);
                     self.line.advance(to);
@@ -241,7 +255,10 @@ impl Feed {
                 Step::Publish { historic } => {
                     let Some(message) = &message else { continue };
                     self.stats.received += 1;
-                    let first = if historic { None } else { Some(0) };
+                    if let Some(read_to) = historic {
+                        self.lose_within_snapshot(now, message, read_to);
+                    }
+                    let first = if historic.is_some() { None } else { Some(0) };
                     outcome = self.publish(now, message, message.stream_seq, first);
                 }
                 Step::Ready {
@@ -325,44 +342,9 @@ impl Feed {
         outcome
     }
 
-    /// A message without a channel. Embedded publishers learn of it from the outcome, so that
-    /// nothing is lost; and what a snapshot leaves out was never promised.
-    fn refuse(&mut self, now: Instant, seq: u64, historic: bool, reason: LostReason) {
-        if historic || matches!(self.upstream, Upstream::Embedded) {
-            self.stats.lost[reason as usize] += 1;
-            self.left_out |= historic;
-            return;
-        }
-        self.line.advance(seq);
-        self.lose(now, seq, Some(seq), reason, 1);
-    }
-
-    /// A hole of unknown size in a source that numbers nothing itself: it takes one seq, so that
-    /// positions before it and after it differ.
-    fn lose_unknown(&mut self, now: Instant, reason: LostReason, count: u64) {
-        let from = self.line.head() + 1;
-        self.line.advance(from);
-        self.lose(now, from, None, reason, count);
-    }
-
-    fn lose(&mut self, now: Instant, from: u64, to: Option<u64>, reason: LostReason, count: u64) {
-        let lost = &mut self.stats.lost[reason as usize];
-        *lost = lost.saturating_add(count);
-        let order = self.next_order();
-        let frame = wire::lost(None, from, to, reason);
-        let bytes = frame.len();
-        self.tell(Event::Lost(Arc::new(Lost {
-            order,
-            from,
-            to,
-            reason,
-            frame,
-        })));
-        self.keep(order, bytes, now);
-    }
-
     fn begin(&mut self, now: Instant, epoch: Arc<str>, announce: Option<ResetReason>) {
         self.line.restart();
+        self.notices.restart();
         self.left_out = false;
         self.epoch = Some(Arc::clone(&epoch));
         let Some(reason) = announce else { return };

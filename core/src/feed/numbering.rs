@@ -69,6 +69,13 @@ impl Line {
         (Arc::clone(&channel.name), channel.last.replace(seq))
     }
 
+    /// Whether the channel of a subject had a message on this number line.
+    pub(super) fn has_value(&self, subject: &str) -> bool {
+        let name = subject.strip_prefix(self.strip.as_str());
+        let id = name.and_then(|name| self.ids.get(name));
+        id.is_some_and(|id| self.channels[id.0 as usize].last.is_some())
+    }
+
     /// The head moves to `seq`, if that is further.
     pub(super) fn advance(&mut self, seq: u64) {
         self.head = self.head.max(seq);

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::{Delivered, Feed, Input, StreamInfo, Upstream};
+use super::{Delivered, Feed, Input, SeqRange, StreamInfo, Tail, Upstream};
 use crate::record::codec::{Code, Writer, hash};
 use crate::record::{self, Broken, Machine, Reader, Recording, Tape};
 use crate::time::Instant;
@@ -30,6 +30,10 @@ pub enum Call {
     NonceWritten,
     /// [`Input::ConsumerOpened`].
     ConsumerOpened(u64),
+    /// [`Input::Tail`].
+    Tail(Tail),
+    /// [`Input::Deleted`]: how far it goes, and what is gone.
+    Deleted(u64, Vec<SeqRange>),
     /// [`Input::Delivered`].
     Delivered(Arrival),
     /// [`Input::Heartbeat`].
@@ -86,6 +90,11 @@ const OVERLOADED: u8 = 8;
 const TIMEOUT: u8 = 9;
 /// Not a call: how long the frame of the message before is.
 const FRAMED: u8 = 10;
+const TAIL: u8 = 11;
+const DELETED: u8 = 12;
+
+/// A range takes at most so many bytes on the tape: two numbers of 64 bits.
+const RANGE_BYTES_MAX: usize = 20;
 
 impl Feed {
     /// From now on records what happens, in at most so many bytes; 0: no longer.
@@ -128,6 +137,7 @@ impl Feed {
             epoch,
             line,
             retention,
+            notices,
             order,
             connected,
             ready,
@@ -143,6 +153,7 @@ impl Feed {
         epoch.put(out);
         line.put(out);
         retention.put(out);
+        notices.put(out);
         order.put(out);
         connected.put(out);
         ready.put(out);
@@ -157,6 +168,7 @@ impl Feed {
             epoch: Code::get(from)?,
             line: Code::get(from)?,
             retention: Code::get(from)?,
+            notices: Code::get(from)?,
             order: Code::get(from)?,
             connected: Code::get(from)?,
             ready: Code::get(from)?,
@@ -193,6 +205,7 @@ impl Feed {
     pub(super) fn note_input(&mut self, now: Instant, input: &Input<'_>) {
         let text = match input {
             Input::Delivered(message) => message.subject.len(),
+            Input::Deleted { ranges, .. } => ranges.len() * RANGE_BYTES_MAX,
             _ => 0,
         };
         let Some(tape) = self.roll(now, text) else {
@@ -207,6 +220,12 @@ impl Feed {
             Input::ConsumerOpened { pending } => {
                 tape.call(CONSUMER_OPENED, now, |out| pending.put(out));
             }
+            Input::Tail(tail) => tape.call(TAIL, now, |out| tail.put(out)),
+            Input::Deleted { to, ranges } => tape.call(DELETED, now, |out| {
+                to.put(out);
+                ranges.len().put(out);
+                ranges.iter().for_each(|range| range.put(out));
+            }),
             Input::Delivered(message) => tape.call(DELIVERED, now, |out| put(message, out)),
             Input::Heartbeat => tape.call(HEARTBEAT, now, |_| {}),
             Input::Failed => tape.call(FAILED, now, |_| {}),
@@ -272,6 +291,8 @@ impl record::Recorded for Feed {
             INFO => Call::Info(Code::get(from)?),
             NONCE_WRITTEN => Call::NonceWritten,
             CONSUMER_OPENED => Call::ConsumerOpened(Code::get(from)?),
+            TAIL => Call::Tail(Code::get(from)?),
+            DELETED => Call::Deleted(Code::get(from)?, Code::get(from)?),
             DELIVERED => Call::Delivered(get(from)?),
             HEARTBEAT => Call::Heartbeat,
             FAILED => Call::Failed,
@@ -293,6 +314,8 @@ impl record::Recorded for Feed {
             Call::Info(info) => Input::Info(*info),
             Call::NonceWritten => Input::NonceWritten,
             Call::ConsumerOpened(pending) => Input::ConsumerOpened { pending: *pending },
+            Call::Tail(tail) => Input::Tail(*tail),
+            Call::Deleted(to, ranges) => Input::Deleted { to: *to, ranges },
             Call::Heartbeat => Input::Heartbeat,
             Call::Failed => Input::Failed,
             Call::Overloaded(count) => Input::Overloaded { count: *count },

@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 
+use super::Grant;
 #[cfg(doc)]
 use super::Shard;
 #[cfg(doc)]
@@ -9,7 +10,7 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::history::{Fetch, Page};
 use crate::id::ConnId;
-use crate::reason::CloseReason;
+use crate::reason::{CloseReason, TokenFault};
 use crate::time::Instant;
 
 /// What happened to a shard or to one of its connections.
@@ -48,6 +49,25 @@ pub enum Input<'a> {
         conn: ConnId,
         /// Why, where the core did not ask for it: `Client` (end of stream) or `Transport`.
         reason: CloseReason,
+    },
+    /// The token of a connection, from [`Shard::poll_token`], is accepted.
+    Authenticated {
+        /// Whose token.
+        conn: ConnId,
+        /// What it allows.
+        grant: Grant,
+    },
+    /// The token of a connection, from [`Shard::poll_token`], is not accepted.
+    TokenRefused {
+        /// Whose token.
+        conn: ConnId,
+        /// Why not.
+        fault: TokenFault,
+    },
+    /// The token that a connection was authenticated by is accepted no more.
+    Revoked {
+        /// Whose token.
+        conn: ConnId,
     },
     /// The Feed says.
     Event(Event),

@@ -19,7 +19,7 @@ impl Shard {
     /// If this shard records.
     pub fn open_bare(&mut self, now: Instant) -> ConnId {
         assert!(self.tape.is_none(), "a bare connection is not recorded");
-        let conn = self.insert_session(now);
+        let conn = self.insert_session(now, None);
         if let Some(session) = self.session_mut(conn) {
             session.lane = None;
             session.state = State::Idle;

@@ -412,6 +412,7 @@ impl Shard {
                 continue;
             };
             if held.verdicts.contains_key(name)
+                || !self.allows(index, name)
                 || held.asks.iter().any(|(topic, _)| **topic == **name)
                 || self.is_proven_here(name, position.seq)
             {

@@ -54,6 +54,11 @@ impl Shard {
         }
         self.source.lost_to = head;
         self.store.skip(lost.order, head);
+        if lost.to.is_some_and(|to| to <= self.told_until) {
+            // A notice that every subscription has, or will have first, speaks of it already.
+            return;
+        }
+        self.told_until = lost.until.unwrap_or(0);
         self.notices.push_back(lost);
         self.notices_total += 1;
         if self.notices.len() > NOTICES_MAX {
@@ -91,6 +96,7 @@ impl Shard {
         self.store.clear(&mut self.catalog, reset.order);
         self.archive.clear();
         self.notices.clear();
+        self.told_until = 0;
         self.source = Source {
             ready: false,
             epoch: Some(reset.epoch.clone()),
@@ -115,6 +121,7 @@ impl Shard {
 
     fn source_ready(&mut self, now: Instant, ready: &SourceReady) {
         self.source.ready = true;
+        self.told_until = 0;
         self.source.epoch = Some(ready.epoch.clone());
         self.source.durable = ready.durable;
         self.source.created = ready.created;

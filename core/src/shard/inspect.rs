@@ -30,7 +30,7 @@ pub struct Standing {
 /// Where a connection stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Inspection {
-    /// Idle, Ready, Taken or Blocked.
+    /// Idle, Ready, Held, Taken or Blocked.
     pub state: String,
     /// Since when its socket has taken nothing of what waits.
     pub stalled_since: Option<Instant>,

@@ -15,7 +15,7 @@ const FRAMES_MAX: usize = 32;
 pub(crate) const FRAMES_FOR_ANSWERS: usize = FRAMES_MAX - 5;
 
 /// From here on the client is not read from, so that its requests cannot fill what is left. One
-/// request is answered by at most [`super::replay::REPLAYS_MAX`] + 1 frames.
+/// request is answered by at most [`super::replay::REPLAYS_MAX`] + 2 frames.
 const FRAMES_BUSY: usize = FRAMES_MAX / 2;
 
 /// The same in bytes. One more answer is bounded by the size of its request.

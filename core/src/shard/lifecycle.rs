@@ -11,6 +11,7 @@
 use alloc::format;
 use core::time::Duration;
 
+use super::auth::Access;
 use super::session::{Closing, Purpose, Session, State};
 use super::subscription::SubIx;
 use super::{Output, Shard, Slot};
@@ -29,10 +30,11 @@ const DRAIN_SPREAD_PERCENT: u64 = 80;
 const VIOLATION_LINGER: Duration = Duration::from_secs(1);
 
 impl Shard {
-    pub(super) fn insert_session(&mut self, now: Instant) -> ConnId {
+    pub(super) fn insert_session(&mut self, now: Instant, access: Option<Access>) -> ConnId {
         let ping_at = after(now, self.config.ping_interval).unwrap_or(now);
         let bucket = TokenBucket::full(now, &self.rate);
-        let session = Session::new(now, bucket, self.notices_total, ping_at);
+        let is_stranger = matches!(access, Some(Access::Awaited(_)));
+        let session = Session::new(now, access, bucket, self.notices_total, ping_at);
         let index = if let Some(index) = self.free.pop() {
             index
         } else {
@@ -48,7 +50,8 @@ impl Shard {
         self.stats.connections += 1;
         let id = format!("{:016x}", self.next_random());
         let ping_ms = u64::try_from(self.config.ping_interval.as_millis()).unwrap_or(u64::MAX);
-        let epoch = self.source.epoch.as_deref().filter(|_| self.source.ready);
+        let told = self.source.ready && !is_stranger;
+        let epoch = self.source.epoch.as_deref().filter(|_| told);
         let welcome = event::welcome(&id, epoch, ping_ms, self.config.channels_per_connection);
         self.say(index, welcome, Purpose::Message);
         if let Some(deadline) = self.draining {
@@ -264,7 +267,10 @@ impl Shard {
             .and_then(|extra| extra.held.as_ref())
             .map(|held| held.until);
         let drain = extra.and_then(|extra| extra.drain_at);
-        [idle, stall, ping, held, drain].into_iter().flatten().min()
+        let ends = session.access.as_ref().and_then(|access| access.ends());
+        let access = ends.map(|(at, _)| at);
+        let due = [idle, stall, ping, held, drain, access];
+        due.into_iter().flatten().min()
     }
 
     /// A filed deadline came up: does what is due, and files anew.
@@ -292,6 +298,11 @@ impl Shard {
             && after(session.stalled_since, config.write_stall).is_some_and(|at| at <= now)
         {
             return self.close(index, now, CloseReason::SlowConsumer);
+        }
+        if let Some((at, reason)) = session.access.as_ref().and_then(|a| a.ends())
+            && at <= now
+        {
+            return self.close(index, now, reason);
         }
         if after(session.heard, config.idle_timeout).is_some_and(|at| at <= now) {
             if mutant::is(Mutant::IdleNotNoticed) {

@@ -5,14 +5,17 @@
 //!
 //! - `api`: what goes in and what comes out;
 //! - `lifecycle`: opening, closing, deadlines, drain;
+//! - `auth`: who a connection is for, and what that allows;
 //! - `requests`, `subscribe`, `start`, `resume`, `replay`: what clients ask for;
 //! - `feed_events`: what the Feed says;
 //! - `cold`, `archive`: what the log does not hold any more, from the upstream's history;
 //! - `transmit`, `gather`, `settle`: what is written next, and what follows from what was;
+//! - `window`: whether what is ready is held back for a while;
 //! - `bare`: connections that only the tests of WebSocket conformance have.
 
 mod api;
 mod archive;
+mod auth;
 mod bare;
 mod catalog;
 mod cold;
@@ -29,6 +32,8 @@ mod requests;
 mod resume;
 mod session;
 mod settle;
+#[cfg(test)]
+mod sizes;
 mod slab;
 mod start;
 mod subscribe;
@@ -36,6 +41,7 @@ mod subscription;
 mod transmit;
 #[cfg(feature = "verify")]
 mod verify;
+mod window;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
@@ -46,6 +52,7 @@ use bytes::Bytes;
 
 pub use self::api::{Input, Message, Output, Transmit};
 use self::archive::Archive;
+pub use self::auth::Grant;
 use self::catalog::Catalog;
 pub use self::inspect::{ChannelStanding, Inspection, Standing};
 use self::log::Store;
@@ -58,12 +65,14 @@ use self::subscription::{SubIx, Subscription, Topic};
 use self::transmit::Taken;
 #[cfg(feature = "verify")]
 pub use self::verify::Census;
+use self::window::Windows;
 use crate::config::Config;
 use crate::event::Lost;
 use crate::id::{ConnId, Order};
 use crate::limiter::Rate;
 use crate::stats::{Behind, Lag, Stats};
 use crate::time::Instant;
+use crate::wire::request::Token;
 
 /// What a shard knows of the source.
 #[derive(Debug)]
@@ -107,10 +116,15 @@ pub struct Shard {
     source: Source,
     /// Notices for all subscriptions that some connection may not have passed, oldest first.
     notices: VecDeque<Arc<Lost>>,
+    /// Up to this seq every subscription was told, or will be, that messages may be missing.
+    told_until: u64,
     /// How many notices there ever were: the number of the newest.
     notices_total: u64,
     ready: VecDeque<ConnId>,
+    windows: Windows,
     outputs: VecDeque<Output>,
+    /// Tokens that the shell has yet to take.
+    tokens: VecDeque<(ConnId, Token)>,
     deadlines: BTreeSet<(Instant, u32)>,
     taken: Taken,
     draining: Option<Instant>,
@@ -153,9 +167,12 @@ impl Shard {
                 begin: Order(1),
             },
             notices: VecDeque::new(),
+            told_until: 0,
             notices_total: 0,
             ready: VecDeque::new(),
+            windows: Windows::default(),
             outputs: VecDeque::new(),
+            tokens: VecDeque::new(),
             deadlines: BTreeSet::new(),
             taken: Taken::default(),
             draining: None,
@@ -171,7 +188,7 @@ impl Shard {
         if self.tape.is_some() {
             self.note_timed(now, Timed::Open);
         }
-        let conn = self.insert_session(now);
+        let conn = self.insert_session(now, self.first_access(now));
         self.check(conn);
         conn
     }
@@ -198,7 +215,10 @@ impl Shard {
             Input::Written { conn, bytes } => self.written(now, conn, bytes),
             Input::Writable { conn } => self.writable(conn),
             Input::Closed { conn, reason } => self.closed(now, conn, reason),
-            Input::Event(event) => self.event(now, event),
+            Input::Authenticated { conn, grant } => self.authenticated(now, conn, grant),
+            Input::TokenRefused { conn, fault } => self.token_refused(now, conn, fault),
+            Input::Revoked { conn } => self.revoked(now, conn),
+            Input::Event(event) => self.event_in_window(now, event),
             Input::History { request, page } => self.history(now, request, page),
             Input::Drain { deadline } => self.drain(now, deadline),
         }
@@ -211,6 +231,7 @@ impl Shard {
             self.note_timed(now, Timed::Timeout);
         }
         self.catalog.drop_idle(now);
+        self.close_windows(now);
         while let Some((at, index)) = self.deadlines.first().copied()
             && at <= now
         {
@@ -226,7 +247,8 @@ impl Shard {
         let session = self.deadlines.first().map(|(at, _)| *at);
         let history = self.archive.due();
         let idle = self.catalog.next_idle();
-        [session, idle, history].into_iter().flatten().min()
+        let window = self.windows.next_close();
+        [session, idle, history, window].into_iter().flatten().min()
     }
 
     /// What to do next, beside writing. Poll until `None` after every call that takes `now`.
@@ -279,8 +301,8 @@ impl Shard {
         self.taken_slices()
     }
 
-    /// Whether the shell should read from this connection: not while its answers pile up or a
-    /// request of it is held. It can become true again after any call that takes `now`.
+    /// Whether the shell should read from this connection: not while its answers pile up, a request of
+    /// it is held or its token is being verified. It can become true again after any call that takes `now`.
     #[must_use]
     pub fn wants_read(&self, conn: ConnId) -> bool {
         self.session(conn).is_some_and(|session| {
@@ -288,7 +310,7 @@ impl Shard {
             let held = session
                 .extra
                 .as_ref()
-                .is_some_and(|extra| extra.held.is_some());
+                .is_some_and(|extra| extra.held.is_some() || extra.verifying.is_some());
             !busy && !held
         })
     }
@@ -367,9 +389,9 @@ impl Shard {
         self.rouse(index);
     }
 
-    /// Puts a connection that has something to write into the ready queue, if it is idle.
+    /// Puts a connection that has something to write into the ready queue, if it is idle or held back.
     fn rouse(&mut self, index: u32) {
-        if self.at(index).state == State::Idle {
+        if matches!(self.at(index).state, State::Idle | State::Held) {
             self.at(index).state = State::Ready;
             self.ready.push_back(self.conn_id(index));
         }

@@ -8,14 +8,14 @@
 mod call;
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use self::call::*;
 pub use self::call::{Call, Given};
 use super::log::Store;
-use super::{Config, Input, Message, Output, Rate, Shard, Slot, Source, Taken};
+use super::{Config, Grant, Input, Message, Output, Rate, Shard, Slot, Source, Taken};
 use crate::event::{Event, Publication};
 use crate::id::ConnId;
 use crate::record::codec::{Code, Writer, coded, hash};
@@ -142,9 +142,13 @@ impl Shard {
             archive,
             source,
             notices,
+            told_until,
             notices_total,
             ready,
+            windows,
             outputs,
+            // No token is ever on a tape.
+            tokens: _,
             deadlines: _,
             taken: _,
             draining,
@@ -161,8 +165,10 @@ impl Shard {
         archive.put(out);
         source.put(out);
         notices.put(out);
+        told_until.put(out);
         notices_total.put(out);
         ready.put(out);
+        windows.put(out);
         outputs.put(out);
         draining.put(out);
         stats.put(out);
@@ -197,9 +203,12 @@ impl Shard {
             archive: Code::get(from)?,
             source: Code::get(from)?,
             notices: Code::get(from)?,
+            told_until: Code::get(from)?,
             notices_total: Code::get(from)?,
             ready: Code::get(from)?,
+            windows: Code::get(from)?,
             outputs: Code::get(from)?,
+            tokens: VecDeque::new(),
             deadlines,
             taken: Taken::default(),
             draining: Code::get(from)?,
@@ -218,14 +227,19 @@ impl Shard {
         Some(self.tape.insert(tape))
     }
 
-    /// Records a call without more to say than its time.
-    pub(super) fn note_timed(&mut self, now: Instant, call: Timed) {
-        let tag = match call {
-            Timed::Open => OPEN,
-            Timed::Timeout => TIMEOUT,
+    /// Records a call that is no input.
+    pub(super) fn note_timed(&mut self, now: Instant, call: Timed<'_>) {
+        let text = match call {
+            Timed::Open | Timed::Timeout => 0,
+            Timed::OpenAs(grant) => grant.len(),
         };
-        if let Some(ShardTape { tape, .. }) = self.roll(Some(now), 0) {
-            tape.call(tag, Some(now), |_| {});
+        let Some(ShardTape { tape, .. }) = self.roll(Some(now), text) else {
+            return;
+        };
+        match call {
+            Timed::Open => tape.call(OPEN, Some(now), |_| {}),
+            Timed::OpenAs(grant) => tape.call(OPEN_AS, Some(now), |out| grant.put(out)),
+            Timed::Timeout => tape.call(TIMEOUT, Some(now), |_| {}),
         }
     }
 
@@ -271,6 +285,7 @@ impl Shard {
         let text = match input {
             Input::Event(Event::Published(publication)) => publication.name.len(),
             Input::Event(_) => EVENT_BYTES,
+            Input::Authenticated { grant, .. } => grant.len(),
             Input::History {
                 page: Some(page), ..
             } => PAGE_BYTES + page.entries.len() * PAGE_ENTRY_BYTES,
@@ -295,6 +310,14 @@ impl Shard {
             Input::Closed { conn, reason } => {
                 tape.call(CLOSED, Some(now), |out| (*conn, *reason).put(out));
             }
+            Input::Authenticated { conn, grant } => tape.call(AUTHENTICATED, Some(now), |out| {
+                conn.put(out);
+                grant.put(out);
+            }),
+            Input::TokenRefused { conn, fault } => {
+                tape.call(TOKEN_REFUSED, Some(now), |out| (*conn, *fault).put(out));
+            }
+            Input::Revoked { conn } => tape.call(REVOKED, Some(now), |out| conn.put(out)),
             Input::Event(event) => note_event(tape, now, event),
             Input::History { request, page } => {
                 tape.call(HISTORY, Some(now), |out| {
@@ -322,7 +345,7 @@ impl Shard {
         let now = Some(now);
         match message {
             Message::Text(text) if is_read => match request::parse(text) {
-                Ok(request) if request.body == Body::Auth => {
+                Ok(request) if matches!(request.body, Body::Auth(_)) => {
                     let text = without_token(request.id.as_ref(), text.len());
                     tape.call(TEXT, now, |out| (conn, text).put(out));
                 }
@@ -345,10 +368,11 @@ impl Shard {
     }
 }
 
-/// The calls that have nothing but a time.
+/// The calls that are no inputs and have a time.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Timed {
+pub(super) enum Timed<'a> {
     Open,
+    OpenAs(&'a Grant),
     Timeout,
 }
 

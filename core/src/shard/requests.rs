@@ -87,7 +87,7 @@ impl Shard {
     ) {
         self.count_received(text.len());
         let used = self.at(index).lane.as_ref().map_or(0, |lane| lane.len());
-        if used + replay::REPLAYS_MAX + 1 > lane::FRAMES_FOR_ANSWERS {
+        if used + replay::REPLAYS_MAX + 2 > lane::FRAMES_FOR_ANSWERS {
             // Whoever reads from this connection ignores `wants_read`.
             return self.close(index, now, CloseReason::Overload);
         }
@@ -107,16 +107,17 @@ impl Shard {
 
     fn request(&mut self, now: Instant, index: u32, id: Option<&RequestId>, body: &Body) {
         match body {
+            Body::Auth(token) => self.auth(index, id, token),
+            _ if self.is_stranger(index) => {
+                let message = "authenticate first, with an auth message";
+                self.refuse(index, ErrorCode::Unauthorized, message, id);
+            }
             Body::Subscribe(subscribe) => self.subscribe_or_hold(now, index, id, subscribe),
             Body::Unsubscribe { channels } => self.unsubscribe(now, index, id, channels),
             Body::Replay(replay) => self.replay(index, id, replay),
             Body::Heartbeat => {
                 let ts = self.config.started_unix_ms + now.as_nanos() / 1_000_000;
                 self.say(index, event::pong(id, ts), Purpose::Message);
-            }
-            Body::Auth => {
-                let message = "this server has no authentication configured";
-                self.refuse(index, ErrorCode::AuthUnavailable, message, id);
             }
         }
     }

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::auth::Access;
 use super::cold::Held;
 use super::lane::Lane;
 use super::replay::Replay;
@@ -18,6 +19,7 @@ use crate::mutant::{self, Mutant};
 use crate::reason::CloseReason;
 use crate::record::codec::{coded, coded_variants};
 use crate::time::Instant;
+use crate::wire::request::RequestId;
 
 /// Where a connection stands in the round of writing. It is in exactly one of these.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +28,8 @@ pub(crate) enum State {
     Idle,
     /// In the ready queue, once.
     Ready,
+    /// It has data, and a window holds it back.
+    Held,
     /// Given out by `poll_ready`; a transmit is under way.
     Taken,
     /// The socket is full.
@@ -69,6 +73,13 @@ pub(crate) struct Closing {
     pub(crate) dropped: bool,
 }
 
+/// A token that the shell is verifying.
+#[derive(Debug)]
+pub(crate) struct Verifying {
+    /// The id of the request that it came with.
+    pub(crate) id: Option<RequestId>,
+}
+
 /// What few connections need.
 #[derive(Debug, Default)]
 pub(crate) struct Extra {
@@ -82,6 +93,7 @@ pub(crate) struct Extra {
     /// When the drain closes this connection.
     pub(crate) drain_at: Option<Instant>,
     pub(crate) closing: Option<Closing>,
+    pub(crate) verifying: Option<Verifying>,
 }
 
 impl Extra {
@@ -92,6 +104,7 @@ impl Extra {
             && self.reset.is_none()
             && self.drain_at.is_none()
             && self.closing.is_none()
+            && self.verifying.is_none()
     }
 }
 
@@ -102,6 +115,8 @@ pub(crate) struct Session {
     pub(crate) state: State,
     /// The last write took nothing or not all; cleared by one that took all.
     pub(crate) stalled: bool,
+    /// Which windows have it in their list, a bit for each.
+    pub(crate) held: u8,
     /// The index of the last subscription made.
     pub(crate) subscriptions: SubIx,
     pub(crate) subscription_count: u16,
@@ -109,6 +124,8 @@ pub(crate) struct Session {
     /// Client messages dropped in a row.
     pub(crate) drops: u32,
     pub(crate) bucket: TokenBucket,
+    /// `None`: everything.
+    pub(crate) access: Option<Box<Access>>,
     /// The newest notice for all subscriptions that this connection has passed.
     pub(crate) notices_passed: u64,
     /// When something was last heard.
@@ -127,6 +144,7 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(
         now: Instant,
+        access: Option<Access>,
         bucket: TokenBucket,
         notices_passed: u64,
         ping_at: Instant,
@@ -135,11 +153,13 @@ impl Session {
             pending_tail: SubIx::NONE,
             state: State::Idle,
             stalled: false,
+            held: 0,
             subscriptions: SubIx::NONE,
             subscription_count: 0,
             pattern_count: 0,
             drops: 0,
             bucket,
+            access: access.map(Box::new),
             notices_passed,
             heard: now,
             ping_at,
@@ -184,6 +204,8 @@ impl Session {
 
 coded!(Front { rest, purpose });
 
+coded!(Verifying { id });
+
 coded!(Closing {
     reason,
     by,
@@ -199,18 +221,21 @@ coded!(Extra {
     without_epoch,
     reset,
     drain_at,
-    closing
+    closing,
+    verifying
 });
 
 coded!(Session {
     pending_tail,
     state,
     stalled,
+    held,
     subscriptions,
     subscription_count,
     pattern_count,
     drops,
     bucket,
+    access,
     notices_passed,
     heard,
     ping_at,
@@ -224,6 +249,7 @@ coded!(Session {
 coded_variants!(State {
     Idle,
     Ready,
+    Held,
     Taken,
     Blocked
 });

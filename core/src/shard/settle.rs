@@ -196,9 +196,11 @@ impl Shard {
         let Some(session) = self.slots[index as usize].session.as_ref() else {
             return;
         };
+        // A write brings no deadline nearer but that of a close, so its clocks are left alone.
+        let may_close = session.extra.is_some();
         if self.has_work(session) {
             self.rouse(index);
-        } else {
+        } else if may_close {
             self.file(index);
         }
     }

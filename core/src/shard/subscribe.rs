@@ -16,7 +16,7 @@ use super::subscription::{SubIx, Subscription, Topic};
 use crate::id::Order;
 use crate::mutant::{self, Mutant};
 use crate::name;
-use crate::reason::ErrorCode;
+use crate::reason::{ErrorCode, UnrecoveredReason};
 use crate::time::Instant;
 use crate::wire::event::{self, SubscriptionAck, Unrecovered};
 use crate::wire::request::{RequestId, Subscribe};
@@ -30,7 +30,8 @@ impl Shard {
         id: Option<&RequestId>,
         subscribe: &Subscribe,
     ) {
-        if let Err((code, message)) = self.may_subscribe(index, &subscribe.channels) {
+        let may = self.may_subscribe(index, &subscribe.channels);
+        if let Err((code, message)) = may.and(self.forbidden_of(index, subscribe).map(|_| ())) {
             return self.refuse(index, code, &message, id);
         }
         let waits = !self.source.ready && !self.config.subscribe_hold.is_zero();
@@ -63,10 +64,16 @@ impl Shard {
         subscribe: &Subscribe,
         verdicts: &BTreeMap<String, Verdict>,
     ) {
-        if let Err((code, message)) = self.may_subscribe(index, &subscribe.channels) {
-            return self.refuse(index, code, &message, id);
-        }
+        let may = self.may_subscribe(index, &subscribe.channels);
+        let forbidden = match may.and(self.forbidden_of(index, subscribe)) {
+            Ok(forbidden) => forbidden,
+            Err((code, message)) => return self.refuse(index, code, &message, id),
+        };
         let ready = self.source.ready;
+        // It was not told what the others were.
+        if !mutant::is(Mutant::LatecomerNotTold) {
+            self.told_until = 0;
+        }
         if self.at(index).subscription_count == 0 {
             self.at(index).notices_passed = self.notices_total;
         }
@@ -75,16 +82,35 @@ impl Shard {
         }
         let mut starts = Vec::with_capacity(subscribe.channels.len());
         for name in &subscribe.channels {
+            if forbidden.contains(&name.as_str()) {
+                continue;
+            }
             let (topic, start) = self.start(name, subscribe, verdicts.get(name).copied());
             self.insert_subscription(index, topic, subscribe, &start);
             starts.push((name.as_str(), start));
         }
-        self.ack(index, id, &starts);
+        self.ack(index, id, &starts, &forbidden);
     }
 
-    fn ack(&mut self, index: u32, id: Option<&RequestId>, starts: &[(&str, Start)]) {
+    fn ack(
+        &mut self,
+        index: u32,
+        id: Option<&RequestId>,
+        starts: &[(&str, Start)],
+        forbidden: &[&str],
+    ) {
         let mut recovered = Vec::new();
         let mut unrecovered = Vec::new();
+        for channel in forbidden {
+            let reason = UnrecoveredReason::Forbidden;
+            self.stats.resumes.unrecovered[reason as usize] += 1;
+            unrecovered.push(Unrecovered {
+                channel,
+                reason,
+                oldest: None,
+                newest: None,
+            });
+        }
         for (name, start) in starts {
             match &start.resumed {
                 None => {}

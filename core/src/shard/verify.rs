@@ -116,6 +116,14 @@ impl Shard {
                 session.state
             ));
         }
+        let conn = self.conn_id(index);
+        let held = self.windows.holding(conn).fold(0, |all, at| all | 1 << at);
+        if session.held != held || session.state == State::Held && held == 0 {
+            return Err(format!(
+                "connection {index} is {:?} and in windows {held:b}, and says {:b}",
+                session.state, session.held
+            ));
+        }
         if session.state == State::Idle && self.has_work(session) {
             return Err(format!("connection {index} is idle and has work"));
         }

@@ -166,6 +166,31 @@ pub fn unsubscription_ack(id: Option<&RequestId>, unsubscribed: &[&str], count: 
     })
 }
 
+/// The server took subscriptions away; `count` is how many remain.
+#[must_use]
+pub fn unsubscribed(unsubscribed: &[&str], count: u32, reason: &str) -> Bytes {
+    frame::text(|sink| {
+        sink.raw(r#"{"type":"unsubscription_ack","unsubscribed":"#);
+        sink.strings(unsubscribed);
+        sink.raw(r#","count":"#);
+        sink.number(count.into());
+        sink.raw(r#","reason":"#);
+        sink.string(reason);
+        sink.raw("}");
+    })
+}
+
+/// The answer to a token that is accepted: when it expires, in seconds since the Unix epoch.
+#[must_use]
+pub fn auth_ack(id: Option<&RequestId>, expires_at: u64) -> Bytes {
+    frame::text(|sink| {
+        begin(sink, r#"{"type":"auth_ack""#, id);
+        sink.raw(r#","expires_at":"#);
+        sink.number(expires_at);
+        sink.raw("}");
+    })
+}
+
 /// The end of a replay that sent all of `from..=to`, which was `count` messages.
 #[must_use]
 pub fn replay_complete(
@@ -217,6 +242,23 @@ pub fn replay_incomplete(
 /// `channel`, of every subscription of the connection. `to` is `None` where the end is unknown.
 #[must_use]
 pub fn lost(channel: Option<&str>, from: u64, to: Option<u64>, reason: LostReason) -> Bytes {
+    notice_of_loss(channel, from, to, None, reason)
+}
+
+/// The same for every subscription. Where `until` is above `to`, further messages up to there may be
+/// missing as well, without another notice.
+#[must_use]
+pub fn lost_all(from: u64, to: Option<u64>, until: Option<u64>, reason: LostReason) -> Bytes {
+    notice_of_loss(None, from, to, until.filter(|_| until > to), reason)
+}
+
+fn notice_of_loss(
+    channel: Option<&str>,
+    from: u64,
+    to: Option<u64>,
+    until: Option<u64>,
+    reason: LostReason,
+) -> Bytes {
     frame::text(|sink| {
         sink.raw(r#"{"type":"lost""#);
         if let Some(channel) = channel {
@@ -227,6 +269,10 @@ pub fn lost(channel: Option<&str>, from: u64, to: Option<u64>, reason: LostReaso
         sink.number(from);
         sink.raw(r#","to":"#);
         sink.number_or_null(to);
+        if let Some(until) = until {
+            sink.raw(r#","until":"#);
+            sink.number(until);
+        }
         sink.raw(r#","reason":"#);
         sink.string(reason.label());
         sink.raw("}");

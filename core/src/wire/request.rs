@@ -114,8 +114,26 @@ pub enum Body {
     Replay(Replay),
     /// A sign of life.
     Heartbeat,
-    /// To be known. The token is checked for its form and not kept.
-    Auth,
+    /// To be known.
+    Auth(Token),
+}
+
+/// What a client shows to be known. It is not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// The token itself, for whoever verifies it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl core::fmt::Debug for Token {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// A well-formed message of a client.
@@ -332,9 +350,9 @@ fn replay(mut data: Fields<'_>) -> Result<Body, Fault> {
 }
 
 fn auth(mut data: Fields<'_>) -> Result<Body, Fault> {
-    data.require("token")?.string()?;
+    let token = data.require("token")?.string()?;
     data.finish()?;
-    Ok(Body::Auth)
+    Ok(Body::Auth(Token(token)))
 }
 
 /// A list of at least one name or pattern, each legal by itself.

@@ -1,9 +1,10 @@
 //! Drives a Feed and compares everything that it puts out, written as short lines:
 //!
-//! - `read`, `write 1-0000000000000000`, `open last`, `open 7`, `fetch`: commands;
+//! - `read`, `write 1-0000000000000000`, `open last`, `open 7`, `fetch`, `tail`, `deleted 4..5`: commands;
 //! - `#3 A 7<5`: place 3 is message 7 of channel A with prev 5 (`<null`: unknown, a snapshot);
 //! - `#3 A 7<5 lost too_large`: an entry that is a notice;
-//! - `#3 lost 5..7 discarded`: a hole of every subscription (`5..`: unknown end);
+//! - `#3 lost 5..7 discarded`: a hole of every subscription (`5..`: unknown end; with `until 9`: up to there more
+//!   may be missing);
 //! - `#3 reset source_ready EPOCH`, `evict #3`, `ready EPOCH head 7 from 3 durable`.
 
 use std::time::Duration;
@@ -11,7 +12,8 @@ use std::time::Duration;
 use odin_core::config::FeedConfig;
 use odin_core::event::{Event, Kind};
 use odin_core::feed::{
-    Command, DeliverPolicy, Delivered, EpochNonce, Feed, Input, Outcome, Output, Source, StreamInfo,
+    Command, DeliverPolicy, Delivered, EpochNonce, Feed, Input, Outcome, Output, SeqRange, Source,
+    StreamInfo, Tail,
 };
 use odin_core::reason::ResetReason;
 use odin_core::record::Player;
@@ -155,12 +157,10 @@ impl Driver {
         subject: &str,
         pending: u64,
         expected: &[&str],
-    ) {
-        assert_eq!(
-            self.deliver(seq, subject, pending).1,
-            expected,
-            "after message {seq}"
-        );
+    ) -> Outcome {
+        let (outcome, lines) = self.deliver(seq, subject, pending);
+        assert_eq!(lines, expected, "after message {seq}");
+        outcome
     }
 
     pub(crate) fn deliver(
@@ -178,7 +178,31 @@ impl Driver {
             subject,
             payload: PAYLOAD,
         };
-        self.outputs(Input::Delivered(message))
+        let (outcome, lines) = self.outputs(Input::Delivered(message));
+        if outcome == Outcome::Held {
+            // It is given again, as the same one.
+            self.consumer_seq -= 1;
+        }
+        (outcome, lines)
+    }
+
+    /// Expects what a look at the stream's end leads to: `pending` messages are to come, and `missing` are
+    /// on their way.
+    #[track_caller]
+    pub(crate) fn expect_tail(
+        &mut self,
+        info: StreamInfo,
+        missing: u64,
+        pending: u64,
+        expected: &[&str],
+    ) {
+        let tail = Tail {
+            info,
+            delivered: self.consumer_seq + missing,
+            pending,
+        };
+        self.expect(Input::Heartbeat, &["tail"]);
+        self.expect(Input::Tail(tail), expected);
     }
 
     /// A message of a source that stores nothing.
@@ -224,6 +248,8 @@ impl Driver {
                 format!("write {nonce}")
             }
             Command::Fetch => "fetch".into(),
+            Command::ReadTail => "tail".into(),
+            Command::ReadDeleted(SeqRange { from, to }) => format!("deleted {from}..{to}"),
             Command::OpenConsumer(policy) => {
                 self.consumer_seq = 0;
                 match policy {
@@ -256,9 +282,13 @@ impl Driver {
                 line
             }
             Event::Lost(l) => {
-                assert_eq!(l.frame, wire::lost(None, l.from, l.to, l.reason));
+                assert_eq!(l.frame, wire::lost_all(l.from, l.to, l.until, l.reason));
                 let to = l.to.map_or(String::new(), |to| to.to_string());
-                format!("#{} lost {}..{to} {}", l.order.0, l.from, l.reason.label())
+                let line = format!("#{} lost {}..{to} {}", l.order.0, l.from, l.reason.label());
+                match l.until {
+                    Some(until) if l.to < Some(until) => format!("{line} until {until}"),
+                    _ => line,
+                }
             }
             Event::Reset(r) => {
                 assert_eq!(r.frame, wire::reset(&r.epoch, r.reason));

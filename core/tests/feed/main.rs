@@ -3,10 +3,13 @@
 mod chain;
 mod driver;
 mod following;
+mod holes;
+mod judge;
 mod limits;
 mod model;
 mod nonce;
 mod numbering;
+mod proof;
 mod replaced;
 mod retention;
 mod snapshot;

@@ -1,11 +1,15 @@
 //! A deliberately simple stream, and a consumer on it: a list of messages that publishes, discards its
-//! oldest, is made again or goes back to an earlier state, metadata included.
+//! oldest, deletes any, keeps only the last of each channel, is made again or goes back to an earlier state,
+//! metadata included. It may carry a channel that the consumer does not follow.
 
 use std::collections::BTreeMap;
 
 use odin_core::feed::{DeliverPolicy, EpochNonce, StreamInfo};
 
 pub(crate) const NANOS_PER_MILLI: u64 = 1_000_000;
+
+/// The channel that a shared stream carries for others.
+pub(crate) const FOREIGN: u8 = 3;
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Stored {
@@ -24,6 +28,12 @@ pub(crate) struct Stream {
     pub(crate) all: Vec<Stored>,
     /// Whether it drops metadata, as nats-server before 2.10 does.
     pub(crate) drops_metadata: bool,
+    /// Whether a message was deleted by itself.
+    pub(crate) deleted: bool,
+    /// Whether it keeps one message of each channel.
+    pub(crate) last_only: bool,
+    /// Whether [`FOREIGN`] is not followed.
+    pub(crate) shared: bool,
     /// The nonces that were written and its last seq then, the present one last.
     pub(crate) nonces: Vec<(u64, EpochNonce)>,
 }
@@ -37,21 +47,37 @@ impl Stream {
             time: self.clock,
             channel,
         };
+        if self.last_only {
+            self.kept.retain(|m| m.channel != channel);
+        }
         self.kept.push(stored);
         self.all.push(stored);
     }
 
+    /// Deletes the message that is so many back, if it is there.
+    pub(crate) fn delete(&mut self, back: u64) {
+        let seq = self.last_seq.saturating_sub(back);
+        self.deleted = true;
+        self.kept.retain(|m| m.seq != seq);
+    }
+
+    /// Whether a message is one that is followed.
+    pub(crate) fn is_ours(&self, message: &Stored) -> bool {
+        !(self.shared && message.channel == FOREIGN)
+    }
+
     pub(crate) fn info(&self) -> StreamInfo {
+        let first_seq = self
+            .kept
+            .first()
+            .map_or(self.last_seq + 1, |first| first.seq);
         StreamInfo {
             created: self.created,
-            first_seq: self
-                .kept
-                .first()
-                .map_or(self.last_seq + 1, |first| first.seq),
+            first_seq,
             last_seq: self.last_seq,
-            num_deleted: 0,
+            num_deleted: self.last_seq + 1 - first_seq - self.kept.len() as u64,
             nonce: self.nonces.last().map(|(_, nonce)| *nonce),
-            covers_all: true,
+            covers_all: !self.shared,
         }
     }
 
@@ -84,8 +110,8 @@ impl Consumer {
         let mut consumer = Self::default();
         match policy {
             DeliverPolicy::LastPerSubject => {
-                let last: BTreeMap<u8, u64> =
-                    stream.kept.iter().map(|m| (m.channel, m.seq)).collect();
+                let ours = stream.kept.iter().filter(|m| stream.is_ours(m));
+                let last: BTreeMap<u8, u64> = ours.map(|m| (m.channel, m.seq)).collect();
                 consumer.snapshot = last.into_values().collect();
                 consumer.snapshot.sort_unstable_by(|a, b| b.cmp(a));
                 consumer.next_seq = stream.last_seq + 1;
@@ -97,14 +123,16 @@ impl Consumer {
 
     pub(crate) fn pending(&self, stream: &Stream) -> u64 {
         let from = self.next_seq;
-        let live = stream.kept.iter().filter(|m| m.seq >= from).count();
-        (live + self.snapshot.len()) as u64
+        let ours = stream.kept.iter().filter(|m| stream.is_ours(m));
+        let due = |m: &&Stored| m.seq >= from || self.snapshot.contains(&m.seq);
+        ours.filter(due).count() as u64
     }
 
     /// Messages that it has to deliver and that are still there.
     pub(crate) fn left(&self, stream: &Stream) -> usize {
         let due = |m: &&Stored| m.seq >= self.next_seq || self.snapshot.contains(&m.seq);
-        stream.kept.iter().filter(due).count()
+        let ours = stream.kept.iter().filter(|m| stream.is_ours(m));
+        ours.filter(due).count()
     }
 
     /// The next message; `None`: there is none.
@@ -116,7 +144,8 @@ impl Consumer {
             }
         }
         let from = self.next_seq;
-        let m = stream.kept.iter().find(|m| m.seq >= from)?;
+        let mut ours = stream.kept.iter().filter(|m| stream.is_ours(m));
+        let m = ours.find(|m| m.seq >= from)?;
         self.next_seq = m.seq + 1;
         self.place += 1;
         Some(*m)

@@ -130,7 +130,7 @@ fn two_servers_that_see_the_same_rollback_at_once_agree_in_the_end() {
     // The first one looks again, although all is well.
     for _ in 0..19 {
         a.expect_timeout(Duration::from_secs(1), &[]);
-        a.expect(Input::Heartbeat, &[]);
+        a.expect(Input::Heartbeat, &["tail"]);
     }
     a.expect_timeout(Duration::from_secs(1), &["read"]);
     let (_, lines) = a.outputs(Input::Info(last));
@@ -145,7 +145,7 @@ fn two_servers_that_see_the_same_rollback_at_once_agree_in_the_end() {
     b.expect_message(2, "odin.B", 0, &[]);
     for _ in 0..30 {
         b.expect_timeout(Duration::from_secs(1), &[]);
-        b.expect(Input::Heartbeat, &[]);
+        b.expect(Input::Heartbeat, &["tail"]);
     }
 }
 

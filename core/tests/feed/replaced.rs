@@ -117,8 +117,11 @@ fn a_stream_that_grew_again_is_known_by_the_time_of_the_overlap() {
 #[test]
 fn an_overlap_that_is_missing_without_any_deletion_is_another_past() {
     let mut d = Driver::following();
-    d.reopen(stream(1, 9), "open 3");
-    d.expect(Input::Delivered(other(4)), &["read"]);
+    // The deletions may be younger than the reading: it is done once more.
+    for _ in 0..2 {
+        d.reopen(stream(3, 9), "open 3");
+        d.expect(Input::Delivered(other(4)), &["read"]);
+    }
     // What was seen is not forgotten when the connection is lost.
     d.expect(Input::Disconnected, &[]);
     d.expect(Input::Connected, &["read"]);

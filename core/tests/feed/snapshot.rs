@@ -95,7 +95,7 @@ fn a_filter_narrower_than_the_stream_is_complete_when_nothing_is_pending() {
     d.expect(Input::Info(info), &["fetch"]);
     let complete = ready(&d, 50, 0);
     d.expect_message(4, "odin.A", 0, &["#1 A 4<null", &complete]);
-    d.expect_message(60, "odin.A", 0, &["#2 A 60<4"]);
+    d.expect_message(51, "odin.A", 0, &["#2 A 51<4"]);
 
     let mut d = Driver::jetstream();
     d.outputs(Input::Connected);

@@ -63,6 +63,7 @@ impl World {
             order,
             from,
             to,
+            until: to,
             reason,
             frame,
         })));

@@ -7,7 +7,7 @@ mod model;
 
 use std::time::Duration;
 
-use odin_core::config::Config;
+use odin_core::config::{Coalesce, Config};
 use odin_core::reason::{CloseReason, LostReason, ResetReason};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -15,7 +15,7 @@ use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 
 use self::model::{Entry, Model, Truth};
-use self::support::{C, World};
+use self::support::{C, EPOCH, World};
 
 const CHANNELS: [&str; 5] = ["P.a", "P.b", "Q.a", "Q.b", "R"];
 const NAMES: [&str; 9] = ["P.a", "P.b", "Q.a", "Q.b", "R", "P.*", "*.a", "Q.>", ">"];
@@ -88,7 +88,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => client().prop_map(Op::Unstall),
         1 => (client(), select(&[1, 7, 100, usize::MAX][..])).prop_map(|(c, n)| Op::Chunk(c, n)),
         3 => (client(), options()).prop_map(|(c, o)| Op::Reconnect(c, o)),
-        1 => select(&[1, 5_000, 61_000][..]).prop_map(Op::Wait),
+        2 => select(&[1, 5, 5_000, 61_000][..]).prop_map(Op::Wait),
     ]
 }
 
@@ -100,11 +100,13 @@ struct Run {
     stalled: Vec<bool>,
     ready: bool,
     head: u64,
+    /// For how long messages may be held back.
+    window: Duration,
 }
 
 impl Run {
-    fn new(log_messages: u32, last_value_bytes: usize) -> Self {
-        let mut world = World::with(Config {
+    fn new(log_messages: u32, last_value_bytes: usize, window: Duration) -> Self {
+        let mut world = World::cold(Config {
             log_messages,
             last_value_bytes,
             message_rate: 0,
@@ -113,6 +115,15 @@ impl Run {
             write_stall: Duration::ZERO,
             ..Config::default()
         });
+        world.shard.coalesce(&Coalesce {
+            all: window,
+            channels: vec![
+                ("P.*".to_owned(), window / 4),
+                ("R".to_owned(), Duration::ZERO),
+            ],
+            bytes_max: 4_000,
+        });
+        world.source_ready(EPOCH, true, 0, 0);
         Self {
             conns: (0..CLIENTS).map(|_| world.open()).collect(),
             world,
@@ -125,6 +136,7 @@ impl Run {
             stalled: vec![false; CLIENTS],
             ready: true,
             head: 0,
+            window,
         }
     }
 
@@ -255,6 +267,7 @@ impl Run {
 
     /// Everyone reads what there is; who was closed comes back.
     fn settle(&mut self) {
+        let is_open = self.window_is_open();
         for client in 0..CLIENTS {
             self.receive(client);
             while self.models[client].closed {
@@ -266,10 +279,16 @@ impl Run {
                 self.reconnect(client, &back);
                 self.receive(client);
             }
-            if !self.stalled[client] {
+            if !self.stalled[client] && !is_open {
                 self.models[client].check_live(&self.truth);
             }
         }
+    }
+
+    /// Whether messages may be held back now: nothing else is due so soon.
+    fn window_is_open(&self) -> bool {
+        let due = self.world.shard.poll_timeout();
+        due.is_some_and(|due| due <= self.world.now + self.window)
     }
 
     fn receive(&mut self, client: usize) {
@@ -293,8 +312,10 @@ proptest! {
         ops in prop::collection::vec(op(), 1..120),
         log_messages in select(&[1, 3, 10, 1_000][..]),
         last_value_bytes in select(&[1, 200, 1_000_000][..]),
+        window_ms in select(&[0, 0, 20][..]),
     ) {
-        let mut run = Run::new(log_messages, last_value_bytes);
+        let window = Duration::from_millis(window_ms);
+        let mut run = Run::new(log_messages, last_value_bytes, window);
         for op in &ops {
             run.apply(op);
             run.settle();
@@ -307,6 +328,8 @@ proptest! {
         for channel in CHANNELS {
             run.publish(channel);
         }
+        run.world.advance(window);
+        prop_assert!(!run.window_is_open());
         run.settle();
     }
 }

@@ -27,7 +27,7 @@ use odin_core::config::Config;
 use odin_core::history::Fetch;
 use odin_core::id::ConnId;
 use odin_core::reason::CloseReason;
-use odin_core::shard::{Input, Message, Output, Shard};
+use odin_core::shard::{Grant, Input, Message, Output, Shard};
 use odin_core::stats::Stats;
 use odin_core::time::Instant;
 use serde_json::{Value, json};
@@ -106,6 +106,14 @@ impl World {
     /// A new connection, its welcome not yet expected.
     pub fn open_raw(&mut self) -> C {
         let id = self.shard.open(self.now);
+        self.clients.push(Client::new(id));
+        self.pump();
+        C(self.clients.len() - 1)
+    }
+
+    /// A new connection whose token was verified with its upgrade, nothing of it expected yet.
+    pub fn open_granted(&mut self, grant: Grant) -> C {
+        let id = self.shard.open_as(self.now, grant);
         self.clients.push(Client::new(id));
         self.pump();
         C(self.clients.len() - 1)

@@ -121,6 +121,7 @@ impl World {
             order,
             from,
             to,
+            until: to,
             reason,
             frame: event::lost(None, from, to, reason),
         })));

@@ -13,7 +13,7 @@ pub(super) struct Boundary {
     mask: u8,
     /// A message in fragments is not complete.
     open: bool,
-    /// The largest payload since [`Self::forget`].
+    /// The largest payload so far.
     largest: u64,
 }
 
@@ -56,11 +56,6 @@ impl Boundary {
     /// The largest payload that came, in bytes.
     pub(super) fn largest(&self) -> u64 {
         self.largest
-    }
-
-    /// Forgets how large payloads were.
-    pub(super) fn forget(&mut self) {
-        self.largest = 0;
     }
 
     fn head(&mut self, byte: u8) {

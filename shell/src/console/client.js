@@ -9,8 +9,10 @@
 // It keeps for each subscription what it has, checks that nothing is missing, and after any disconnect
 // comes back, not all clients at once, and resumes. What cannot be resumed is told, never hidden.
 
-/** Close codes after which coming back would change nothing. */
+/** Close codes after which coming back would change nothing; 4001 is one unless there may be a new token. */
 const FINAL = new Set([1002, 1003, 1007, 1009, 4001, 4003, 4029]);
+/** A new token is asked for when this part of the old one's life is over, but not sooner than after EARLIEST ms. */
+const [RENEW, EARLIEST, TIMER_MAX] = [0.8, 1000, 2 ** 31 - 1];
 /** Names per request, so that it stays within 16 KiB with the longest names and their positions. */
 const NAMES_MAX = 24;
 /** Notices of loss that are kept apart per subscription. */
@@ -38,9 +40,15 @@ export class OdinClient {
   #routes = new Map(); // channel -> subscription, as found
   #socket = null; #welcomed = null; #heard = 0; #probed = null; #watch = null;
   #attempt = 0; #comeAt = null; #timer = null; #round = 0;
+  #token; #auth = null; #renewal = null; #expires = 0; #hello = null;
 
-  /** `env` replaces WebSocket, fetch, the clock, the timers and chance, for tests and other hosts. */
-  constructor(url, env = {}) {
+  /**
+   * `token` is a token, or a function that gives one (or a promise of one): it is called at each connect,
+   * and again before the token expires. The rest replaces WebSocket, fetch, the clock, the timers and chance,
+   * for tests and other hosts.
+   */
+  constructor(url, { token = null, ...env } = {}) {
+    this.#token = token;
     this.#url = url ?? location.origin.replace(/^http/, 'ws') + '/ws';
     this.#env = {
       WebSocket: globalThis.WebSocket, fetch: (...a) => fetch(...a), now: () => Date.now(), random: Math.random,
@@ -137,7 +145,8 @@ export class OdinClient {
     this.#round += 1;
     this.#env.clearTimeout(this.#timer);
     this.#env.clearTimeout(this.#watch);
-    this.#timer = null;
+    this.#env.clearTimeout(this.#renewal);
+    [this.#timer, this.#auth, this.#renewal] = [null, null, null];
     for (const map of [this.#active, this.#asked, this.#routes]) map.clear();
     if (socket) socket.close();
   }
@@ -146,7 +155,8 @@ export class OdinClient {
   async #closed(code, reason) {
     const [welcomed, comeAt, now] = [this.#welcomed, this.#comeAt, this.#env.now()];
     this.#leave();
-    if (FINAL.has(code)) return this.#become('closed', { code, reason });
+    const renewable = code === 4001 && typeof this.#token === 'function' && welcomed !== null;
+    if (FINAL.has(code) && !renewable) return this.#become('closed', { code, reason });
     if (welcomed !== null && now - welcomed >= STEADY) this.#attempt = 0;
     if (comeAt !== null) return this.#wait(Math.max(0, comeAt - now), { code, reason });
     const delay = this.#env.random() * Math.min(LIMIT, FIRST * 2 ** this.#attempt);
@@ -180,6 +190,46 @@ export class OdinClient {
     this.#become('waiting', { ...why, delay_ms: Math.round(delay) });
   }
 
+  // Who this is. The token goes into the first message, where nothing on the way logs it.
+
+  /** Shows a token, a new one if there is a function for it. */
+  async #authenticate() {
+    const round = this.#round;
+    let token = this.#token;
+    try {
+      if (typeof token === 'function') token = await token();
+    } catch (error) {
+      this.#env.report(error);
+      token = null;
+    }
+    if (round !== this.#round) return;
+    if (!token) return this.#state === 'open' ? this.#renew() : this.#closed(1006, 'no token');
+    this.#auth = ++this.#id;
+    this.#send({ type: 'auth', id: this.#auth, data: { token } });
+  }
+
+  #authenticated(a) {
+    this.#auth = null;
+    if (this.#state !== 'open') this.#opened();
+    this.#expires = a.expires_at * 1000;
+    this.#emit('authenticated', { expires_at: a.expires_at });
+    this.#renew();
+  }
+
+  /** Asks for a new token before the one in force expires; again and again, until there is one. */
+  #renew() {
+    if (typeof this.#token !== 'function') return;
+    const left = this.#expires - this.#env.now();
+    const delay = Math.min(Math.max(left * RENEW, EARLIEST), TIMER_MAX);
+    this.#env.clearTimeout(this.#renewal);
+    this.#renewal = this.#env.setTimeout(() => this.#authenticate(), delay);
+  }
+
+  #opened() {
+    this.#become('open', this.#hello);
+    this.#ask([...this.#wanted.values()]);
+  }
+
   // What is asked. A position is the last seq of a subscription, checked by its time where that is known.
 
   #ask(subs) {
@@ -208,8 +258,9 @@ export class OdinClient {
     switch (m.type) {
       case 'welcome':
         this.#welcomed = this.#env.now();
-        this.#become('open', { session: m.session, version: m.version });
-        return this.#ask([...this.#wanted.values()]);
+        this.#hello = { session: m.session, version: m.version };
+        return this.#token === null ? this.#opened() : this.#authenticate();
+      case 'auth_ack': return this.#authenticated(m);
       case 'message': return this.#message(m);
       case 'subscription_ack': return this.#acked(m);
       case 'unsubscription_ack': return this.#ended(m);
@@ -227,6 +278,11 @@ export class OdinClient {
     for (const s of this.#asked.get(a.id) ?? []) {
       const recovered = a.recovered?.includes(s.name);
       const unrecovered = a.unrecovered?.find((u) => u.channel === s.name);
+      if (unrecovered?.reason === 'forbidden') {
+        // It is not subscribed: the token that resumed it allows less than the one before.
+        if (this.#wanted.get(s.name) === s) this.#wanted.delete(s.name);
+        continue;
+      }
       // What is recovered goes on: its chain, and the ranges that it knows to be lost.
       if (!recovered || s.epoch !== a.epoch) {
         const position = a.positions[s.name];
@@ -276,7 +332,7 @@ export class OdinClient {
     const about = l.channel === undefined ? [...this.#active.values()] : [this.#active.get(l.channel) ?? this.#cover(l.channel)];
     for (const s of about) {
       if (!s) continue;
-      s.lost.push({ notice: ++s.notices, from: l.from, to: l.to ?? Infinity });
+      s.lost.push({ notice: ++s.notices, from: l.from, to: l.until ?? l.to ?? Infinity });
       if (s.lost.length > LOST_MAX) {
         const [a, b] = s.lost.splice(0, 2);
         s.lost.unshift({ notice: b.notice, from: Math.min(a.from, b.from), to: Math.max(a.to, b.to) });
@@ -305,6 +361,11 @@ export class OdinClient {
   }
 
   #refused(e) {
+    if (e.id !== undefined && e.id === this.#auth) {
+      this.#auth = null;
+      if (this.#state === 'open') this.#renew();
+      return this.#emit('error', { code: e.code, message: e.message, names: [] });
+    }
     const asked = this.#asked.get(e.id) ?? [];
     this.#asked.delete(e.id);
     const subs = asked.filter((s) => this.#wanted.get(s.name) === s);

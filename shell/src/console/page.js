@@ -137,7 +137,10 @@ poll();
 
 // The console.
 
-const client = new OdinClient();
+// A token may come with the page's address, behind the # that no server sees; it does not stay there.
+const token = new URLSearchParams(location.hash.slice(1)).get('token');
+if (token) history.replaceState(null, '', location.pathname);
+const client = new OdinClient(undefined, { token });
 const counts = { messages: 0, resumed: 0, lost: 0, gaps: 0 };
 let rows = [];
 let paused = false;

@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use odin_core::event::Event;
+use odin_core::history::Fetch;
 use odin_core::record::Recording;
 use odin_core::shard::{Input, Shard};
 use odin_core::time::Instant;
@@ -75,6 +76,8 @@ pub(crate) enum Command<D> {
     Report(oneshot::Sender<ShardSnapshot>),
     /// What was recorded, please.
     Recording(oneshot::Sender<Option<Recording>>),
+    /// Tokens may have been revoked.
+    Reloaded,
     /// Tell every connection to go before this moment.
     Drain(Instant),
     /// Drop every connection and end.
@@ -145,9 +148,10 @@ pub(crate) async fn run<S: Stream>(
     mut queues: Queues<S::Detached>,
 ) {
     let mut shard = Shard::new(shared.core_config, shared.seed(index));
+    shard.coalesce(&shared.settings.coalesce_config());
     shard.record(shared.shares.shard);
     let local = Rc::new(Local {
-        state: RefCell::new(State::<S>::new(shard)),
+        state: RefCell::new(State::<S>::new(shard, shared.auth.clone())),
         kick: Notify::new(),
         shared,
         index,
@@ -155,6 +159,8 @@ pub(crate) async fn run<S: Stream>(
     let idle = Intake::idle(&local.shared);
     let mut inbox = Vec::with_capacity(COMMANDS_PER_TURN);
     let mut timer = std::pin::pin!(tokio::time::sleep(std::time::Duration::ZERO));
+    // What the timer is set to: it is left alone while nothing nearer is due.
+    let mut armed = None;
     // Connections written to since the last intake of events.
     let mut passed = 0;
     // Whether events were taken in since the tasks of this thread could run.
@@ -162,8 +168,8 @@ pub(crate) async fn run<S: Stream>(
     loop {
         let turn = local.turn(&mut queues.events);
         passed += turn.written;
-        if took_in && !turn.more {
-            took_in = false;
+        if std::mem::take(&mut took_in) && !turn.more && !queues.events.is_empty() {
+            // With nothing in the queue the loop is about to wait, which lets them run as well.
             tokio::task::yield_now().await;
         }
         if turn.more {
@@ -179,8 +185,11 @@ pub(crate) async fn run<S: Stream>(
             }
         } else {
             passed = 0;
-            if let Some(due) = turn.due {
+            if turn.due != armed
+                && let Some(due) = turn.due
+            {
                 timer.as_mut().reset(local.shared.tokio_instant(due));
+                armed = turn.due;
             }
             tokio::select! {
                 biased;
@@ -190,7 +199,7 @@ pub(crate) async fn run<S: Stream>(
                     }
                 }
                 () = local.kick.notified() => {}
-                () = timer.as_mut(), if turn.due.is_some() => {}
+                () = timer.as_mut(), if turn.due.is_some() => armed = None,
                 Some(event) = queues.events.recv() => {
                     local.take_in(Some(event), &mut queues.events, idle);
                     took_in = true;
@@ -233,7 +242,7 @@ impl<S: Stream> Local<S> {
     }
 
     /// Timers, then a slice of writes.
-    fn turn(&self, events: &mut UnboundedReceiver<Event>) -> Turn {
+    fn turn(self: &Rc<Self>, events: &mut UnboundedReceiver<Event>) -> Turn {
         let now = self.shared.clock.now();
         if self.shared.is_draining() && self.state().is_due(now) {
             // What was published before a client's close comes before it, for each client.
@@ -242,12 +251,28 @@ impl<S: Stream> Local<S> {
         let mut state = self.state();
         state.timers(now);
         let written = state.flush(&self.shared);
+        for fetch in state.take_fetches() {
+            tokio::task::spawn_local(Rc::clone(self).fetch(fetch));
+        }
         Turn {
             written,
             more: state.shard.has_ready(),
             living: state.living(),
             due: state.shard.poll_timeout(),
         }
+    }
+
+    /// Asks the source about the past and gives the core the answer, which it always gets: it asks for so many
+    /// at once only.
+    async fn fetch(self: Rc<Self>, fetch: Fetch) {
+        let request = fetch.request;
+        let page = self.shared.history.fetch(fetch).await.map(Arc::new);
+        let mut state = self.state();
+        let now = self.shared.clock.now();
+        state.input(now, Input::History { request, page });
+        state.resume();
+        drop(state);
+        self.kick.notify_one();
     }
 
     /// Hands events to the core: the `first`, and what waits, as far as `intake` allows.
@@ -282,6 +307,7 @@ impl<S: Stream> Local<S> {
                 let recording = self.state().shard.recording(self.number(), true);
                 let _ = answer.send(recording);
             }
+            Command::Reloaded => self.state().revoke(self.shared.clock.now()),
             Command::Drain(deadline) => {
                 // What was published before the drain comes before its closes.
                 self.take_in(None, events, Intake::ALL);

@@ -1,14 +1,19 @@
 //! The core's shard and the sockets of its connections, and what is done with them.
 
-use std::io::{ErrorKind, IoSlice};
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
+use odin_core::history::Fetch;
 use odin_core::id::ConnId;
 use odin_core::reason::CloseReason;
 use odin_core::shard::{Input, Output, Shard};
 use odin_core::time::Instant;
 
+use crate::auth::{Accepted, Auth};
+use crate::connection::Parser;
 use crate::listener::Stream;
 use crate::metrics::{Client, ShardSnapshot};
 use crate::overview::WORST_MAX;
@@ -25,8 +30,9 @@ const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xE9];
 
 /// A connection's socket, and what its task waits for.
 struct Entry<S> {
-    id: ConnId,
     socket: S,
+    /// Of the connection's id; its index is the entry's own.
+    generation: u32,
     /// Of the connection's own task, from its first poll on.
     waker: Option<Waker>,
     /// The socket was full: the task waits for it to become writable.
@@ -42,38 +48,66 @@ struct Entry<S> {
 /// The core's shard, and the sockets of its connections.
 pub(crate) struct State<S> {
     pub(crate) shard: Shard,
+    /// Verifies the tokens that the core wants verified.
+    auth: Option<Arc<Auth>>,
+    /// The `jti` of the token that a connection was authenticated by, by its index. Beside the entries,
+    /// as it is looked at only when tokens are revoked.
+    tokens: BTreeMap<usize, Box<str>>,
     entries: Vec<Option<Entry<S>>>,
+    /// The responses to upgrades that go out before the first frame of their connection.
+    responses: Vec<(ConnId, Vec<u8>)>,
     /// How many of the entries there are.
     living: usize,
     pub(crate) scratch: Box<[u8]>,
+    /// The parser for whoever begins a message.
+    pub(crate) parser: Option<Box<Parser>>,
     /// Who may be paused, each once; looked through only when many may go on at once.
     paused: Vec<ConnId>,
+    /// What the core wants to know of the past, until the loop asks.
+    fetches: Vec<Fetch>,
 }
 
 impl<S: Stream> State<S> {
-    pub(super) fn new(shard: Shard) -> Self {
+    pub(super) fn new(shard: Shard, auth: Option<Arc<Auth>>) -> Self {
         Self {
             shard,
+            auth,
+            tokens: BTreeMap::new(),
             entries: Vec::new(),
+            responses: Vec::new(),
             living: 0,
             scratch: scratch(),
+            parser: None,
             paused: Vec::new(),
+            fetches: Vec::new(),
         }
     }
 
-    /// Takes in a socket whose upgrade is done.
-    pub(crate) fn open(&mut self, now: Instant, talk: Talk, socket: S) -> ConnId {
-        let id = match talk {
-            Talk::Protocol => self.shard.open(now),
-            Talk::Echo => self.shard.open_bare(now),
+    /// Takes in a socket whose upgrade is done but for its response, and the token that came with it.
+    pub(crate) fn open(
+        &mut self,
+        now: Instant,
+        talk: Talk,
+        socket: S,
+        response: Vec<u8>,
+        accepted: Option<Accepted>,
+    ) -> ConnId {
+        let (id, token) = match (talk, accepted) {
+            (Talk::Echo, _) => (self.shard.open_bare(now), None),
+            (Talk::Protocol, None) => (self.shard.open(now), None),
+            (Talk::Protocol, Some(Accepted { grant, id })) => (self.shard.open_as(now, grant), id),
         };
+        if !response.is_empty() {
+            self.responses.push((id, response));
+        }
         if self.entries.len() <= id.index() {
             self.entries.resize_with(id.index() + 1, || None);
         }
         self.living += 1;
+        self.keep_token(id, token);
         self.entries[id.index()] = Some(Entry {
-            id,
             socket,
+            generation: id.generation(),
             waker: None,
             full: false,
             midway: false,
@@ -86,13 +120,54 @@ impl<S: Stream> State<S> {
     /// Gives the core an input and does what it then asks for, beside writing.
     pub(crate) fn input(&mut self, now: Instant, input: Input<'_>) {
         self.shard.handle(now, input);
+        self.verify(now);
         self.outputs(now);
+    }
+
+    /// Verifies the tokens that came with what the core was told last.
+    fn verify(&mut self, now: Instant) {
+        while let Some((conn, token)) = self.shard.poll_token() {
+            let Some(auth) = &self.auth else { continue };
+            let input = match auth.verify(token.expose(), now) {
+                Ok(Accepted { grant, id }) => {
+                    self.keep_token(conn, id);
+                    Input::Authenticated { conn, grant }
+                }
+                Err(fault) => Input::TokenRefused { conn, fault },
+            };
+            self.shard.handle(now, input);
+        }
+    }
+
+    /// Notes by which token a connection is authenticated from now on.
+    fn keep_token(&mut self, conn: ConnId, id: Option<Box<str>>) {
+        match id {
+            Some(id) => self.tokens.insert(conn.index(), id),
+            None => self.tokens.remove(&conn.index()),
+        };
+    }
+
+    /// Tells the core whose tokens have been revoked.
+    pub(super) fn revoke(&mut self, now: Instant) {
+        let Some(auth) = self.auth.clone() else {
+            return;
+        };
+        let is_revoked = |conn: &ConnId| {
+            let token = self.tokens.get(&conn.index());
+            token.is_some_and(|token| auth.is_revoked(token))
+        };
+        let revoked: Vec<ConnId> = self.shard.connections().filter(is_revoked).collect();
+        for conn in revoked {
+            self.input(now, Input::Revoked { conn });
+        }
     }
 
     /// The connection's socket is gone: drops it and tells the core. Nothing, if that was done before.
     pub(crate) fn gone(&mut self, now: Instant, conn: ConnId, reason: CloseReason) {
         if let Some(entry) = self.take(conn) {
-            retire(entry);
+            // The client has ended, or the stream has failed: there is no write side left to end.
+            wake(&entry);
+            drop(entry);
             self.input(now, Input::Closed { conn, reason });
         }
     }
@@ -134,18 +209,36 @@ impl<S: Stream> State<S> {
 
     fn take(&mut self, conn: ConnId) -> Option<Entry<S>> {
         let slot = self.entries.get_mut(conn.index())?;
-        let entry = slot.take_if(|entry| entry.id == conn)?;
+        let entry = slot.take_if(|entry| entry.generation == conn.generation())?;
         self.living -= 1;
+        self.response(conn);
+        self.tokens.remove(&conn.index());
         Some(entry)
     }
 
+    /// The response that a connection's first write begins with. Nearly always there is none to look for.
+    fn response(&mut self, conn: ConnId) -> Option<Vec<u8>> {
+        let at = self.responses.iter().position(|(id, _)| *id == conn)?;
+        Some(self.responses.swap_remove(at).1)
+    }
+
     fn outputs(&mut self, now: Instant) {
-        while let Some(Output::Close { conn, reason }) = self.shard.poll_output() {
-            if let Some(entry) = self.take(conn) {
-                retire(entry);
+        while let Some(output) = self.shard.poll_output() {
+            match output {
+                Output::Close { conn, reason } => {
+                    if let Some(entry) = self.take(conn) {
+                        retire(entry);
+                    }
+                    self.shard.handle(now, Input::Closed { conn, reason });
+                }
+                Output::FetchHistory(fetch) => self.fetches.push(fetch),
             }
-            self.shard.handle(now, Input::Closed { conn, reason });
         }
+    }
+
+    /// What the core wants to know of the past, each once.
+    pub(super) fn take_fetches(&mut self) -> Vec<Fetch> {
+        std::mem::take(&mut self.fetches)
     }
 
     /// Wakes the tasks of connections that the core wants to read from again.
@@ -219,20 +312,17 @@ impl<S: Stream> State<S> {
         if bytes == 0 {
             return;
         }
+        let response = self.response(conn);
         let Some(entry) = find(&mut self.entries, conn) else {
             let reason = CloseReason::Transport;
             return self.input(now, Input::Closed { conn, reason });
         };
-        let mut slices = [IoSlice::new(&[]); Shard::SLICES_MAX];
-        let mut count = 0;
-        for (slot, slice) in slices.iter_mut().zip(self.shard.slices()) {
-            *slot = IoSlice::new(slice);
-            count += 1;
-        }
-        let taken = match entry.socket.try_write_vectored(&slices[..count]) {
-            Ok(taken) if taken > 0 => taken,
-            Err(error) if would_block(&error) => 0,
-            // A stream that takes nothing and does not say why is as broken as one that fails.
+        let first = response.as_ref().map_or(0, Vec::len);
+        let taken = match write(&mut entry.socket, response.as_deref(), &self.shard) {
+            Ok(taken) if taken > first => taken - first,
+            Err(error) if first == 0 && would_block(&error) => 0,
+            // A stream that takes nothing and does not say why is as broken as one that fails, and so is
+            // a new one that has no room for the response to its upgrade.
             Ok(_) | Err(_) => return self.gone(now, conn, CloseReason::Transport),
         };
         if taken > 0 {
@@ -256,18 +346,18 @@ impl<S: Stream> State<S> {
 
     /// Leaves a close frame where the socket stands between two frames, and drops everything.
     pub(super) fn stop(&mut self, now: Instant) {
-        for index in 0..self.entries.len() {
-            let Some(mut entry) = self.entries[index].take() else {
+        let living: Vec<ConnId> = self.shard.connections().collect();
+        for conn in living {
+            let is_new = self.response(conn).is_some();
+            let Some(mut entry) = self.take(conn) else {
                 continue;
             };
-            self.living -= 1;
-            if !entry.midway {
+            if !entry.midway && !is_new {
                 // The connection ends either way; whether the client is told is a courtesy.
                 let _ = entry
                     .socket
                     .try_write_vectored(&[IoSlice::new(&GOING_AWAY)]);
             }
-            let conn = entry.id;
             retire(entry);
             let reason = CloseReason::Stopped;
             self.input(now, Input::Closed { conn, reason });
@@ -284,7 +374,7 @@ pub(crate) struct Socket<'a, S> {
 
 fn find<S>(entries: &mut [Option<Entry<S>>], conn: ConnId) -> Option<&mut Entry<S>> {
     let entry = entries.get_mut(conn.index())?.as_mut()?;
-    (entry.id == conn).then_some(entry)
+    (entry.generation == conn.generation()).then_some(entry)
 }
 
 fn scratch() -> Box<[u8]> {
@@ -297,7 +387,16 @@ fn wake<S>(entry: &Entry<S>) {
     }
 }
 
-fn would_block(error: &std::io::Error) -> bool {
+/// Writes the response, if there is one, and what the last transmit gathered.
+fn write<S: Stream>(socket: &mut S, response: Option<&[u8]>, shard: &Shard) -> io::Result<usize> {
+    // Not filled with anything first: most writes have one slice.
+    let mut slices = heapless::Vec::<_, { Shard::SLICES_MAX + 1 }>::new();
+    let all = response.into_iter().chain(shard.slices());
+    slices.extend(all.map(IoSlice::new).take(slices.capacity()));
+    socket.try_write_vectored(&slices)
+}
+
+fn would_block(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
@@ -307,4 +406,17 @@ fn retire<S: Stream>(mut entry: Entry<S>) {
     let mut cx = Context::from_waker(Waker::noop());
     let _ = Pin::new(&mut entry.socket).poll_shutdown(&mut cx);
     wake(&entry);
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::Entry;
+
+    /// What the loop touches of a connection to write to it is one cache line.
+    #[test]
+    fn an_entry_is_one_cache_line() {
+        assert_eq!(size_of::<Option<Entry<TcpStream>>>(), 64);
+    }
 }

@@ -2,6 +2,7 @@
 //! on loopback, and from publishing.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use hyper::header::{
     AUTHORIZATION, FORWARDED, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE,
@@ -10,6 +11,7 @@ use hyper::http::request::Parts;
 use hyper::{StatusCode, Version};
 
 use super::reply::{self, Reply};
+use crate::auth::publishers::Publisher;
 use crate::proxy;
 use crate::server::shared::{Entrance, Shared};
 use crate::settings::{Secret, Settings};
@@ -129,6 +131,33 @@ pub(super) fn client(
     }
 }
 
+/// Who may publish: who shows `publish_token`, whoever has a token of the publishers' file, or as
+/// [`check_bearer`] says, a program on this machine. `Some`: it may publish only what that one may.
+pub(super) fn check_publisher(
+    shared: &Shared,
+    headers: &HeaderMap,
+    peer: SocketAddr,
+) -> Result<Option<Arc<Publisher>>, Box<Reply>> {
+    let publishers = shared.publishers.as_ref();
+    let shown = headers.get(AUTHORIZATION).and_then(bearer);
+    if let Some(publisher) = publishers
+        .zip(shown)
+        .and_then(|(all, shown)| all.find(shown))
+    {
+        return Ok(Some(publisher));
+    }
+    let token = shared.settings.publish_token.as_ref();
+    check(
+        shared,
+        Entrance::Main,
+        headers,
+        peer,
+        token,
+        publishers.is_some(),
+    )?;
+    Ok(None)
+}
+
 /// Who shows the token may; without a token in the request, a program on this machine may, where the
 /// listener is on loopback and nothing suggests a proxy or a web page in between.
 pub(super) fn check_bearer(
@@ -137,6 +166,17 @@ pub(super) fn check_bearer(
     headers: &HeaderMap,
     peer: SocketAddr,
     token: Option<&Secret>,
+) -> Result<(), Box<Reply>> {
+    check(shared, entrance, headers, peer, token, false)
+}
+
+fn check(
+    shared: &Shared,
+    entrance: Entrance,
+    headers: &HeaderMap,
+    peer: SocketAddr,
+    token: Option<&Secret>,
+    has_others: bool,
 ) -> Result<(), Box<Reply>> {
     if let Some(shown) = headers.get(AUTHORIZATION) {
         let right = token
@@ -154,7 +194,7 @@ pub(super) fn check_bearer(
     if shared.is_loopback(entrance) && peer.ip().to_canonical().is_loopback() && !proxied {
         return Ok(());
     }
-    if token.is_some() {
+    if token.is_some() || has_others {
         return Err(unauthorized(
             "This needs an Authorization header with a bearer token.",
         ));
@@ -177,7 +217,7 @@ fn unauthorized(message: &str) -> Box<Reply> {
 }
 
 /// The token of `Bearer token` (RFC 6750 2.1; the scheme's case does not matter).
-fn bearer(value: &HeaderValue) -> Option<&[u8]> {
+pub(super) fn bearer(value: &HeaderValue) -> Option<&[u8]> {
     let (scheme, token) = value.as_bytes().split_at_checked(7)?;
     scheme
         .eq_ignore_ascii_case(b"bearer ")

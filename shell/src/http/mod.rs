@@ -5,6 +5,7 @@
 //! handshake in [`upgrade`]. After an upgrade hyper's state is dropped: the connection's own task
 //! holds the bare socket.
 
+mod cork;
 mod debug;
 mod guard;
 mod page;
@@ -12,6 +13,7 @@ mod prelude;
 mod publish;
 mod reply;
 mod status;
+mod token;
 mod upgrade;
 
 use std::cell::{Cell, RefCell};
@@ -32,11 +34,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
+use crate::auth::Accepted;
 use crate::connection;
 use crate::driver::{Handoff, Local};
-use crate::listener::{Stream, Tuning};
+use crate::listener::Stream;
 use crate::server::counters::Broken;
 use crate::server::shared::{Entrance, Handshake, Permit, Shared, Talk};
+use cork::Corked;
 use reply::Reply;
 use upgrade::Upgrade;
 
@@ -75,10 +79,7 @@ pub(crate) fn serve<S: Stream>(local: Rc<Local<S>>, handoff: Handoff<S::Detached
             seat,
             handshake,
         } = handoff;
-        let tuning = Tuning {
-            send_buffer: shared.settings.send_buffer,
-        };
-        let Ok(stream) = S::attach(socket).and_then(|s| s.tune(&tuning).map(|()| s)) else {
+        let Ok(stream) = S::attach(socket) else {
             return shared.counters.broke(Broken::Transport);
         };
         let entrance = handshake.entrance;
@@ -96,7 +97,10 @@ pub(crate) fn serve<S: Stream>(local: Rc<Local<S>>, handoff: Handoff<S::Detached
         match exchange.permit.take() {
             Some(permit) => {
                 drop::<Handshake>(handshake);
-                connection::start(&local, stream, &early, (seat, permit));
+                let response = exchange.kept.take();
+                let accepted = exchange.accepted.take();
+                let places = (seat, permit);
+                connection::start(&local, stream, response, &early, places, accepted);
             }
             None => linger(stream).await,
         }
@@ -122,6 +126,10 @@ struct Exchange {
     client: Cell<Option<IpAddr>>,
     /// Set with the response that upgrades.
     permit: RefCell<Option<Permit>>,
+    /// That response, which the connection's first write takes along.
+    kept: RefCell<Vec<u8>>,
+    /// The token that came with the upgrade.
+    accepted: RefCell<Option<Accepted>>,
     /// Whether a request has arrived.
     heard: Cell<bool>,
     /// When the request at hand must be done.
@@ -136,6 +144,8 @@ impl Exchange {
             peer,
             client: Cell::new(None),
             permit: RefCell::new(None),
+            kept: RefCell::new(Vec::new()),
+            accepted: RefCell::new(None),
             heard: Cell::new(false),
             // The head has a timeout of its own.
             deadline: Cell::new(Instant::now() + UNLIMITED),
@@ -163,7 +173,7 @@ impl Exchange {
             .header_read_timeout(timeout)
             .max_header_size(settings.handshake_max_bytes)
             .max_buf_size(settings.handshake_max_bytes.max(BUFFER_BYTES_MIN))
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Corked::new(stream, Rc::clone(self))), service);
         let ended = tokio::select! {
             biased;
             ended = poll_fn(|cx| http.poll_without_shutdown(cx)) => ended,
@@ -176,7 +186,7 @@ impl Exchange {
             tracing::debug!(%error, peer = %self.peer, "HTTP ended");
         }
         let parts = http.into_parts();
-        Some((parts.io.into_inner(), parts.read_buf))
+        Some((parts.io.into_inner().into_inner(), parts.read_buf))
     }
 
     /// Ready when a request has taken too long.
@@ -281,6 +291,11 @@ impl Exchange {
             .shared
             .admit(client)
             .map_err(|r| Box::new(reply::refused(&r)))?;
+        // After the Gate, which bounds how often a signature is verified; on refusal the place is free again.
+        let accepted = token::accept(&self.shared, &head.headers).inspect_err(|_| {
+            counters.broke(Broken::Unauthorized);
+        })?;
+        *self.accepted.borrow_mut() = accepted;
         *self.permit.borrow_mut() = Some(permit);
         Ok(upgrade.accept())
     }

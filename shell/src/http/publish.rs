@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use odin_core::name;
@@ -14,11 +14,17 @@ use serde_json::json;
 
 use super::guard;
 use super::reply::{self, Reply};
-use crate::server::shared::{Entrance, Shared};
-use crate::source::PublishError;
+use crate::server::shared::Shared;
+use crate::source::{PublishError, Published};
 
 /// When to try again after the source was away.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// What a publisher that tries again says to be known (draft-ietf-httpapi-idempotency-key-header).
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// The longest key, in bytes.
+const KEY_BYTES_MAX: usize = 128;
 
 /// Answers a request whose path is `/publish/` and then `rest`.
 pub(super) async fn answer(
@@ -32,14 +38,20 @@ pub(super) async fn answer(
     if request.method != Method::POST {
         return Err(Box::new(reply::method_not_allowed("POST")));
     }
-    guard::check_bearer(
-        shared,
-        Entrance::Main,
-        &request.headers,
-        peer,
-        shared.settings.publish_token.as_ref(),
-    )?;
+    let publisher = guard::check_publisher(shared, &request.headers, peer);
+    let publisher = publisher.inspect_err(|_| shared.counters.publish_forbidden())?;
     let channel = channel(rest)?;
+    if publisher
+        .as_ref()
+        .is_some_and(|publisher| !publisher.may(&channel))
+    {
+        shared.counters.publish_forbidden();
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "channel_not_allowed",
+            "This token does not allow this channel.",
+        );
+    }
     let kind = request
         .headers
         .get(CONTENT_TYPE)
@@ -57,28 +69,83 @@ pub(super) async fn answer(
             "Content-Type must be application/json or application/octet-stream.",
         );
     }
-    let payload = payload(body, shared.settings.payload_bytes_max).await?;
-    match shared.publisher.publish(&channel, payload).await {
-        Ok(published) => {
-            shared.counters.published();
-            Ok(match published.seq {
-                Some(seq) => {
-                    reply::json(StatusCode::OK, &json!({ "channel": channel, "seq": seq }))
-                }
-                None => reply::json(StatusCode::ACCEPTED, &json!({ "channel": channel })),
-            })
-        }
-        Err(PublishError::InvalidChannel) => Err(invalid_channel("The source does not take it.")),
-        Err(PublishError::TooLarge) => Err(too_large()),
-        Err(PublishError::Unavailable) => {
+    let key = idempotency_key(&request.headers)?;
+    let own = publisher
+        .as_ref()
+        .and_then(|publisher| publisher.payload_bytes_max);
+    let bytes_max = shared.settings.payload_bytes_max;
+    let payload = payload(body, own.map_or(bytes_max, |own| own.min(bytes_max))).await?;
+    let outcome = shared.publisher.publish_once(&channel, payload, key).await;
+    if let Some(publisher) = &publisher {
+        tracing::debug!(
+            publisher = publisher.name,
+            channel,
+            ok = outcome.is_ok(),
+            "published"
+        );
+    }
+    outcome
+        .map(|published| accepted(shared, &channel, published))
+        .map_err(refusal)
+}
+
+/// The answer to a message that was taken, now or before.
+fn accepted(shared: &Shared, channel: &str, published: Published) -> Reply {
+    let Some(seq) = published.seq else {
+        shared.counters.published();
+        return reply::json(StatusCode::ACCEPTED, &json!({ "channel": channel }));
+    };
+    let mut body = json!({ "channel": channel, "seq": seq });
+    if published.duplicate {
+        shared.counters.duplicate();
+        body["duplicate"] = true.into();
+    } else {
+        shared.counters.published();
+    }
+    reply::json(StatusCode::OK, &body)
+}
+
+fn refusal(error: PublishError) -> Box<Reply> {
+    match error {
+        PublishError::InvalidChannel => invalid_channel("The source does not take it."),
+        PublishError::TooLarge => too_large(),
+        PublishError::Unavailable => {
             let message = "The source is not connected, or did not answer in time.";
             let reply = unavailable("source_unavailable", message);
-            Err(Box::new(reply::retry_after(reply, RETRY)))
+            Box::new(reply::retry_after(reply, RETRY))
         }
-        Err(PublishError::ChannelLimit) => {
+        PublishError::ChannelLimit => {
             let reply = unavailable("channel_limit", "There are channels_max channels already.");
-            Err(Box::new(reply::retry_after(reply, RETRY)))
+            Box::new(reply::retry_after(reply, RETRY))
         }
+        PublishError::NoKeys => Box::new(reply::error(
+            StatusCode::BAD_REQUEST,
+            "idempotency_unsupported",
+            "This server's source, core NATS, does not know a message again.",
+        )),
+    }
+}
+
+/// The key by which a message is known again: 1 to 128 visible ASCII characters, maybe in quotes.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Box<Reply>> {
+    let mut all = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(key) = all.next() else {
+        return Ok(None);
+    };
+    let key = key.to_str().ok().map(|key| {
+        let inner = key.strip_prefix('"').and_then(|key| key.strip_suffix('"'));
+        inner.unwrap_or(key)
+    });
+    let is_legal = |key: &&str| {
+        (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    match key.filter(is_legal) {
+        Some(key) if all.next().is_none() => Ok(Some(key)),
+        _ => refuse(
+            StatusCode::BAD_REQUEST,
+            "invalid_idempotency_key",
+            "There is one Idempotency-Key, of 1 to 128 visible ASCII characters.",
+        ),
     }
 }
 
@@ -91,7 +158,7 @@ fn unavailable(code: &'static str, message: &str) -> Reply {
 }
 
 fn too_large() -> Box<Reply> {
-    let message = "The body is over payload_bytes_max.";
+    let message = "The body is over payload_bytes_max, the server's or the publisher's.";
     Box::new(reply::error(
         StatusCode::PAYLOAD_TOO_LARGE,
         "payload_too_large",

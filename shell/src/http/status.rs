@@ -13,7 +13,7 @@ use odin_core::time::Instant;
 
 use super::reply::{self, Reply};
 use crate::health::{self, Answer, Inputs, Source};
-use crate::metrics::{self, Snapshot};
+use crate::metrics::{self, HttpStats, Snapshot};
 use crate::overview;
 use crate::server::shared::Shared;
 use crate::settings::SourceKind;
@@ -76,6 +76,15 @@ pub(super) fn admission(shared: &Shared) -> Reply {
     reply::with(reply, ACCESS_CONTROL_EXPOSE_HEADERS, exposed)
 }
 
+fn http(shared: &Shared) -> HttpStats {
+    let keys = shared.publisher.keys();
+    HttpStats {
+        idempotency_keys: keys.kept,
+        idempotency_keys_dropped: keys.dropped,
+        ..shared.counters.http()
+    }
+}
+
 /// Everything that is known of the server, as of now.
 async fn snapshot(shared: &Shared) -> Snapshot {
     let shards = shared.reports().await;
@@ -84,8 +93,14 @@ async fn snapshot(shared: &Shared) -> Snapshot {
         shards,
         feed: source.stats,
         source_connected: source.connected,
+        requests: shared.history.requests(),
         handshakes: shared.counters.handshakes(),
-        http: shared.counters.http(),
+        http: http(shared),
+        auth: shared
+            .auth
+            .as_ref()
+            .map(|auth| auth.stats())
+            .unwrap_or_default(),
         reloads: shared.reloads.counts(),
         tasks: shared.tasks(),
         ..Snapshot::default()

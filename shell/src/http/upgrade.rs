@@ -95,7 +95,7 @@ fn bad(message: &str) -> Box<Reply> {
 }
 
 /// The items of a comma-separated header value.
-fn items(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+pub(super) fn items(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     let items = value
         .as_bytes()
         .split(|byte| *byte == b',')

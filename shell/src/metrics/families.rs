@@ -1,16 +1,20 @@
 //! The metrics, one by one: name, type, help and where the value comes from.
 
-use odin_core::reason::{CloseReason, ErrorCode, LostReason, Refusal, UnrecoveredReason};
+use odin_core::reason::{
+    CloseReason, ErrorCode, LostReason, Refusal, TokenFault, UnrecoveredReason,
+};
 use odin_core::stats::{Histogram, LATENCY_BOUNDS_NANOS, Stats};
 use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::Snapshot;
+use crate::source::RequestKind;
 
 /// One family per metric.
 pub(super) fn families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut out = Families(Vec::with_capacity(64));
     connections(&mut out, snapshot);
     traffic(&mut out, snapshot);
+    access(&mut out, snapshot);
     recovery(&mut out, snapshot);
     source(&mut out, snapshot);
     state(&mut out, snapshot);
@@ -132,11 +136,50 @@ fn traffic(out: &mut Families, s: &Snapshot) {
         "Messages accepted over HTTP.",
         s.http.published,
     );
+}
+
+fn access(out: &mut Families, s: &Snapshot) {
+    out.counter(
+        "ws_auth_accepted_total",
+        "Tokens of clients that were accepted, those of a refresh included.",
+        s.auth.accepted,
+    );
+    out.counters(
+        "ws_auth_failures_total",
+        "Tokens of clients that were not accepted, by reason.",
+        "reason",
+        labelled(TokenFault::ALL, &s.auth.failures, |fault| fault.label()),
+    );
+    out.gauge(
+        "ws_auth_keys",
+        "Keys that tokens of clients are verified with; 0: clients need no token.",
+        s.auth.keys as f64,
+    );
     out.counters(
         "ws_reloads_total",
         "Parts of the configuration read again (SIGHUP), by outcome; what failed stays as it was.",
         "outcome",
         ["ok", "failed"].into_iter().zip(s.reloads),
+    );
+    out.counter(
+        "ws_http_publish_forbidden_total",
+        "Publications refused because of a missing or wrong token, or one that does not allow the channel.",
+        s.http.publish_forbidden,
+    );
+    out.counter(
+        "ws_http_duplicates_total",
+        "Messages over HTTP that were not taken again, by their idempotency key.",
+        s.http.duplicates,
+    );
+    out.gauge(
+        "ws_http_idempotency_keys",
+        "Idempotency keys that the embedded source keeps.",
+        s.http.idempotency_keys as f64,
+    );
+    out.counter(
+        "ws_http_idempotency_keys_dropped_total",
+        "Idempotency keys forgotten before idempotency_window had passed, because there were too many.",
+        s.http.idempotency_keys_dropped,
     );
 }
 
@@ -176,6 +219,21 @@ fn recovery(out: &mut Families, s: &Snapshot) {
         "ws_last_values_dropped_total",
         "Last values of quiet channels given up because of their bound.",
         sum(|stats| stats.last_values_dropped),
+    );
+    out.counter(
+        "ws_history_fetches_total",
+        "Pages of history asked for, for clients whose position has left the log.",
+        sum(|stats| stats.history_fetches),
+    );
+    out.counter(
+        "ws_history_failed_total",
+        "Pages of history that JetStream could not be asked for.",
+        sum(|stats| stats.history_failed),
+    );
+    out.counter(
+        "ws_refills_total",
+        "Subscriptions that fell off the log and went on in history.",
+        sum(|stats| stats.refills),
     );
     let messages = s.shards.iter().map(|shard| shard.lag.messages_max).max();
     out.gauge(
@@ -223,6 +281,12 @@ fn source(out: &mut Families, s: &Snapshot) {
         "JetStream consumers opened.",
         s.feed.consumers_opened,
     );
+    out.counters(
+        "ws_nats_requests_total",
+        "Requests to JetStream, for history and to follow the stream, by kind.",
+        "kind",
+        labelled(&RequestKind::ALL, &s.requests, |kind| kind.label()),
+    );
     out.counter(
         "ws_resets_total",
         "Times the number line of the source began anew.",
@@ -236,6 +300,16 @@ fn state(out: &mut Families, s: &Snapshot) {
         "ws_log_bytes",
         "Bytes of messages in the log, counted once for all shards.",
         s.feed.log_bytes as f64,
+    );
+    out.gauge(
+        "ws_history_bytes",
+        "Bytes of pages of history kept, over all shards.",
+        sum(|stats| stats.history_bytes) as f64,
+    );
+    out.gauge(
+        "ws_history_pages",
+        "Pages of history kept, over all shards.",
+        sum(|stats| stats.history_pages) as f64,
     );
     out.gauge("ws_channels", "Channels known.", s.feed.channels as f64);
     out.gauge(

@@ -10,11 +10,14 @@ mod families;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use odin_core::reason::TokenFault;
 use odin_core::stats::{Behind, FeedStats, GateStats, Lag, Stats};
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
+
+use crate::source::RequestKind;
 
 /// The `Content-Type` of [`Exporter::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -60,12 +63,14 @@ pub struct Handshakes {
     pub in_flight: u64,
     /// The transport failed or ended before the upgrade was complete.
     pub transport: u64,
+    /// A token came with it that is not accepted.
+    pub unauthorized: u64,
 }
 
 impl Handshakes {
     /// The counts with their metric labels.
     #[must_use]
-    pub const fn by_reason(&self) -> [(&'static str, u64); 8] {
+    pub const fn by_reason(&self) -> [(&'static str, u64); 9] {
         [
             ("invalid", self.invalid),
             ("forbidden", self.forbidden),
@@ -75,6 +80,7 @@ impl Handshakes {
             ("proxy", self.proxy),
             ("in_flight", self.in_flight),
             ("transport", self.transport),
+            ("unauthorized", self.unauthorized),
         ]
     }
 
@@ -92,6 +98,25 @@ pub struct HttpStats {
     pub responses: [u64; 5],
     /// Messages accepted by `POST /publish/{channel}`.
     pub published: u64,
+    /// Messages that were not taken because their idempotency key had been there before.
+    pub duplicates: u64,
+    /// Publications refused to who may not publish, or not there.
+    pub publish_forbidden: u64,
+    /// Idempotency keys that the embedded source keeps.
+    pub idempotency_keys: u64,
+    /// Of those it forgot before their time, because there were too many.
+    pub idempotency_keys_dropped: u64,
+}
+
+/// What was counted of clients' tokens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AuthStats {
+    /// Tokens that were accepted.
+    pub accepted: u64,
+    /// Tokens that were not, by [`TokenFault`].
+    pub failures: [u64; TokenFault::COUNT],
+    /// Keys that they are verified with.
+    pub keys: u64,
 }
 
 /// Everything that is exported, as of one scrape.
@@ -109,6 +134,8 @@ pub struct Snapshot {
     pub feed: FeedStats,
     /// Whether the source is connected; an embedded source is.
     pub source_connected: bool,
+    /// Requests to JetStream, in the order of [`RequestKind::ALL`].
+    pub requests: [u64; RequestKind::COUNT],
     /// CPU in percent of the quota; `None`: unknown.
     pub cpu_percent: Option<f64>,
     /// The working set in bytes; `None`: unknown.
@@ -121,6 +148,8 @@ pub struct Snapshot {
     pub handshakes: Handshakes,
     /// The HTTP side.
     pub http: HttpStats,
+    /// Authentication; zeros where there is none.
+    pub auth: AuthStats,
     /// Files that were read again while the server ran, and could not be.
     pub reloads: [u64; 2],
 }

@@ -29,13 +29,9 @@ pub(crate) async fn run<L: Listener>(
     let mut failing = false;
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => {
+            Ok((socket, peer)) => {
                 failing = false;
                 let Some(handshake) = shared.handshake(entrance) else {
-                    continue;
-                };
-                let Ok(socket) = stream.detach() else {
-                    shared.counters.broke(Broken::Transport);
                     continue;
                 };
                 let (shard, seat) = shared.seat();

@@ -10,15 +10,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use odin_core::feed::{Feed, Source};
 use odin_core::load::Sample;
 use odin_core::time::Instant;
-use tokio::net::TcpListener;
 
 use super::{Extras, Parts, RunningServer, Talk, start_with};
 use crate::cgroup::{self, Meter};
 use crate::door::Door;
-use crate::listener::{self, Threads};
+use crate::listener::{self, Acceptor, Threads};
 use crate::settings::{Settings, SourceKind};
+use crate::source::history::{History, NoHistory};
 use crate::source::{
-    self, Clock, NatsOptions, Publisher, Upstream, embedded::Embedded, jetstream, nats::Nats,
+    self, Clock, NatsOptions, Publisher, Upstream, Window, embedded::Embedded, jetstream,
+    nats::Nats,
 };
 use crate::tls::Certificates;
 
@@ -55,8 +56,8 @@ async fn assemble(talk: Talk, settings: Settings, fd_limit: u64) -> io::Result<R
         cpu_limit: settings.cpu_limit,
     };
     let sampler = cgroup::Sampler::new(load, clock.now());
-    let listener = Door(listener::bind(settings.listen).await?);
-    let extras = extras(talk, &settings).await?;
+    let listener = Door(listener::bind(settings.listen)?);
+    let extras = extras(talk, &settings)?;
     tokio::time::sleep(FIRST_SAMPLE).await;
     let machine = Machine {
         extras,
@@ -73,18 +74,23 @@ async fn assemble(talk: Talk, settings: Settings, fd_limit: u64) -> io::Result<R
     let (subject, strip) = (settings.subject.clone(), settings.strip.clone());
     match settings.source {
         SourceKind::Embedded => {
-            let (upstream, publisher) = Embedded::new(&config);
+            let window = Window {
+                span: settings.idempotency_window,
+                keys_max: usize::try_from(settings.idempotency_keys).unwrap_or(usize::MAX),
+            };
+            let (upstream, publisher) = Embedded::with_window(&config, window);
             if settings.demo_on() {
                 tokio::spawn(source::demo::run(publisher.clone(), seed));
             }
             let origin = Source::Embedded { epoch };
-            machine.start(settings, seed, (origin, "", upstream, publisher))
+            let origin = (origin, String::new());
+            machine.start(settings, seed, origin, (upstream, publisher, no_history()))
         }
         SourceKind::Nats => {
             let made = Nats::new(&options, &subject, &strip, &config).await;
             let (upstream, publisher) = made.map_err(io::Error::other)?;
-            let origin = Source::Nats { epoch };
-            machine.start(settings, seed, (origin, &strip, upstream, publisher))
+            let origin = (Source::Nats { epoch }, strip);
+            machine.start(settings, seed, origin, (upstream, publisher, no_history()))
         }
         SourceKind::Jetstream => {
             let stream = jetstream::JetStreamOptions {
@@ -96,18 +102,24 @@ async fn assemble(talk: Talk, settings: Settings, fd_limit: u64) -> io::Result<R
             };
             let made = jetstream::JetStream::new(&options, stream, &strip, &config).await;
             let (upstream, publisher) = made.map_err(io::Error::other)?;
-            machine.start(settings, seed, (origin, &strip, upstream, publisher))
+            let history = Arc::new(upstream.history(&strip, &config));
+            machine.start(
+                settings,
+                seed,
+                (origin, strip),
+                (upstream, publisher, history),
+            )
         }
     }
 }
 
-async fn extras(talk: Talk, settings: &Settings) -> io::Result<Extras<Door>> {
+fn extras(talk: Talk, settings: &Settings) -> io::Result<Extras<Door>> {
     let certificates = match (&settings.tls_cert, &settings.tls_key) {
         (Some(certificate), Some(key)) => Some(Arc::new(Certificates::load(certificate, key)?)),
         _ => None,
     };
     let admin = match settings.admin_listen {
-        Some(addr) => Some(Door(bind_admin(addr).await?)),
+        Some(addr) => Some(Door(bind_admin(addr)?)),
         None => None,
     };
     Ok(Extras {
@@ -117,8 +129,8 @@ async fn extras(talk: Talk, settings: &Settings) -> io::Result<Extras<Door>> {
     })
 }
 
-async fn bind_admin(addr: SocketAddr) -> io::Result<TcpListener> {
-    let bound = listener::bind(addr).await;
+fn bind_admin(addr: SocketAddr) -> io::Result<Acceptor> {
+    let bound = listener::bind(addr);
     bound.map_err(|error| io::Error::new(error.kind(), format!("admin_listen {addr}: {error}")))
 }
 
@@ -137,7 +149,8 @@ impl Machine {
         self,
         settings: Settings,
         seed: u64,
-        (origin, strip, upstream, publisher): (Source, &str, U, Publisher),
+        (origin, strip): (Source, String),
+        (upstream, publisher, history): (U, Publisher, Arc<dyn History>),
     ) -> io::Result<RunningServer> {
         let Self {
             extras,
@@ -154,9 +167,10 @@ impl Machine {
             spawn: Threads,
             sample: move |now: Instant| -> Sample { sampler.sample(now) },
             clock,
-            feed: Feed::new(settings.feed_config(), origin, strip, random()),
+            feed: Feed::new(settings.feed_config(), origin, &strip, random()),
             upstream,
             publisher,
+            history,
             connections_max: settings.max_connections(memory, fd_limit),
             shards: settings.shard_count(cores),
             seed,
@@ -164,6 +178,10 @@ impl Machine {
         };
         start_with(extras, settings, parts)
     }
+}
+
+fn no_history() -> Arc<dyn History> {
+    Arc::new(NoHistory)
 }
 
 fn nats_options(settings: &Settings) -> NatsOptions {

@@ -23,9 +23,11 @@ pub(crate) enum Broken {
     InFlight,
     /// The transport failed or ended first, or the socket could not be accepted.
     Transport,
+    /// A token came with it that is not accepted.
+    Unauthorized,
 }
 
-const BROKEN: usize = Broken::Transport as usize + 1;
+const BROKEN: usize = Broken::Unauthorized as usize + 1;
 
 /// The counters of one server. Each only grows.
 #[derive(Debug, Default)]
@@ -33,6 +35,8 @@ pub(crate) struct Counters {
     broken: [AtomicU64; BROKEN],
     responses: [AtomicU64; 5],
     published: AtomicU64,
+    duplicates: AtomicU64,
+    publish_forbidden: AtomicU64,
 }
 
 impl Counters {
@@ -52,6 +56,16 @@ impl Counters {
         self.published.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A message for publishing had been there before.
+    pub(crate) fn duplicate(&self) {
+        self.duplicates.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Somebody may not publish, or not there.
+    pub(crate) fn publish_forbidden(&self) {
+        self.publish_forbidden.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn handshakes(&self) -> Handshakes {
         let count = |why: Broken| self.broken[why as usize].load(Ordering::Relaxed);
         Handshakes {
@@ -63,13 +77,18 @@ impl Counters {
             proxy: count(Broken::Proxy),
             in_flight: count(Broken::InFlight),
             transport: count(Broken::Transport),
+            unauthorized: count(Broken::Unauthorized),
         }
     }
 
+    /// What was counted; of idempotency keys the source knows.
     pub(crate) fn http(&self) -> HttpStats {
         HttpStats {
             responses: std::array::from_fn(|class| self.responses[class].load(Ordering::Relaxed)),
             published: self.published.load(Ordering::Relaxed),
+            duplicates: self.duplicates.load(Ordering::Relaxed),
+            publish_forbidden: self.publish_forbidden.load(Ordering::Relaxed),
+            ..HttpStats::default()
         }
     }
 }

@@ -23,11 +23,14 @@ use odin_core::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::auth::Auth;
+use crate::auth::publishers::Publishers;
 use crate::driver;
-use crate::listener::{Listener, Spawn};
+use crate::listener::{Listener, Spawn, Tuning};
 use crate::metrics::Exporter;
 use crate::recorder::{RecordError, Shares, Written};
 use crate::settings::Settings;
+use crate::source::history::History;
 use crate::source::{self, Clock, Publisher, SharedStatus, Upstream};
 use crate::tls::Certificates;
 pub use assemble::{echo, from_settings};
@@ -57,6 +60,8 @@ pub struct Parts<L, P, U, M> {
     pub upstream: U,
     /// The way of published messages into the source.
     pub publisher: Publisher,
+    /// Where the shards' questions about the past go.
+    pub history: Arc<dyn History>,
     /// The most WebSocket connections.
     pub connections_max: u32,
     /// How many shards; at least one is made.
@@ -79,7 +84,8 @@ pub struct RunningServer {
 /// Starts a server.
 ///
 /// # Errors
-/// When the listener has no address or a shard's thread cannot be started.
+/// When the listener has no address, a file of keys or tokens is not what it should be, or a shard's
+/// thread cannot be started.
 pub fn start<L, P, U, M>(settings: Settings, parts: Parts<L, P, U, M>) -> io::Result<RunningServer>
 where
     L: Listener,
@@ -104,9 +110,9 @@ struct Extras<L> {
 }
 
 fn start_with<L, P, U, M>(
-    extras: Extras<L>,
+    mut extras: Extras<L>,
     settings: Settings,
-    parts: Parts<L, P, U, M>,
+    mut parts: Parts<L, P, U, M>,
 ) -> io::Result<RunningServer>
 where
     L: Listener,
@@ -115,6 +121,13 @@ where
     M: FnMut(Instant) -> Sample + Send + 'static,
 {
     let shards = parts.shards.max(1);
+    let tuning = Tuning {
+        send_buffer: settings.send_buffer,
+    };
+    parts.listener.tune(&tuning)?;
+    if let Some(admin) = &mut extras.admin {
+        admin.tune(&tuning)?;
+    }
     let mut doors: accept::Doors<L> = Vec::new();
     let mut ports = Vec::new();
     let mut queues = Vec::new();
@@ -128,6 +141,10 @@ where
             commands: command_queue,
         });
     }
+    let auth = Auth::new(&settings).map_err(|error| setting("auth", &error))?;
+    let publishers = settings.publish_tokens.as_deref().map(Publishers::new);
+    let publishers = publishers.transpose();
+    let publishers = publishers.map_err(|error| setting("publish_tokens", &error))?;
     let config = settings.gate_config(parts.connections_max);
     let status = SharedStatus::default();
     let shares = Shares::of(settings.record_bytes, shards);
@@ -140,6 +157,9 @@ where
         clock: parts.clock,
         local_addr: parts.listener.local_addr()?,
         publisher: parts.publisher,
+        history: parts.history,
+        publishers: publishers.map(Arc::new),
+        auth: auth.map(Arc::new),
         source: status.clone(),
         ports: Box::new(ports),
         exporter: Exporter::new().map_err(io::Error::other)?,
@@ -151,6 +171,12 @@ where
         certificates: extras.certificates,
         admin_addr: admin_addr.transpose()?,
     }));
+    if shared.auth.is_none() && !shared.is_loopback(Entrance::Main) {
+        tracing::warn!(
+            address = %shared.local_addr,
+            "everybody who reaches this address may subscribe everything: no authentication is configured (auth_keys)"
+        );
+    }
     let (alive, ended) = mpsc::channel(1);
     for (index, queues) in queues.into_iter().enumerate() {
         let (shared, alive) = (Arc::clone(&shared), Alive(alive.clone()));
@@ -182,6 +208,11 @@ where
         tasks,
         ended,
     })
+}
+
+/// What is wrong with the files that a setting names.
+fn setting(name: &str, error: &str) -> io::Error {
+    io::Error::other(format!("{name}: {error}"))
 }
 
 /// Tells the server that a shard ended, however it did.
@@ -246,14 +277,15 @@ impl RunningServer {
         self.shared.record(cause).await
     }
 
-    /// Reads again what comes from files: the certificate. What cannot be read stays as it was, and the log
-    /// says why. Connections stay.
+    /// Reads again what comes from files: the certificate, keys, revoked tokens, publishers. What cannot be read
+    /// stays as it was, and the log says why. A connection whose token is revoked by now is closed.
     pub async fn reload(&self) {
         let shared = Arc::clone(&self.shared);
         let read = tokio::task::spawn_blocking(move || shared.reloads.run()).await;
         if let Err(error) = read {
             tracing::error!(%error, "reading again failed");
         }
+        self.shared.ports.reloaded();
     }
 
     /// Waits for the server to fail: it has no other way to end by itself.

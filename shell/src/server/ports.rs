@@ -24,6 +24,9 @@ pub(crate) trait Ports: Send + Sync {
     /// Asks one shard for what it recorded.
     fn recording(&self, shard: usize) -> oneshot::Receiver<Option<Recording>>;
 
+    /// Tells every shard that tokens may have been revoked.
+    fn reloaded(&self);
+
     /// Tells every shard to drain.
     fn drain(&self, deadline: Instant);
 
@@ -61,6 +64,12 @@ impl<D: Send + 'static> Ports for Vec<Port<D>> {
         let (answer, asked) = oneshot::channel();
         let _ = self[shard].commands.send(Command::Recording(answer));
         asked
+    }
+
+    fn reloaded(&self) {
+        for shard in self {
+            let _ = shard.commands.send(Command::Reloaded);
+        }
     }
 
     fn drain(&self, deadline: Instant) {

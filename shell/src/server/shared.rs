@@ -16,10 +16,13 @@ use tokio::sync::Notify;
 use super::backlog::Backlog;
 use super::counters::{Broken, Counters};
 use super::ports::Ports;
+use crate::auth::Auth;
+use crate::auth::publishers::Publishers;
 use crate::metrics::{Exporter, ShardSnapshot};
 use crate::recorder::{Recorder, Shares};
 use crate::reload::Reloads;
 use crate::settings::Settings;
+use crate::source::history::History;
 use crate::source::{Clock, Publisher, SharedStatus};
 use crate::tls::Certificates;
 
@@ -54,6 +57,11 @@ pub(crate) struct Shared {
     pub(crate) gate: Mutex<Gate>,
     pub(crate) local_addr: SocketAddr,
     pub(crate) publisher: Publisher,
+    pub(crate) history: Arc<dyn History>,
+    /// Who may publish beside the holder of `publish_token`.
+    pub(crate) publishers: Option<Arc<Publishers>>,
+    /// `None`: nobody has to authenticate.
+    pub(crate) auth: Option<Arc<Auth>>,
     pub(crate) reloads: Reloads,
     pub(crate) source: SharedStatus,
     pub(crate) ports: Box<dyn Ports>,
@@ -85,6 +93,9 @@ pub(crate) struct Made {
     pub(crate) gate: Gate,
     pub(crate) local_addr: SocketAddr,
     pub(crate) publisher: Publisher,
+    pub(crate) history: Arc<dyn History>,
+    pub(crate) publishers: Option<Arc<Publishers>>,
+    pub(crate) auth: Option<Arc<Auth>>,
     pub(crate) source: SharedStatus,
     pub(crate) ports: Box<dyn Ports>,
     pub(crate) exporter: Exporter,
@@ -103,9 +114,15 @@ impl Shared {
         if let Some(certificates) = &made.certificates {
             reloads.add(Arc::clone(certificates) as _);
         }
+        if let Some(auth) = &made.auth {
+            reloads.add(Arc::clone(auth) as _);
+        }
+        if let Some(publishers) = &made.publishers {
+            reloads.add(Arc::clone(publishers) as _);
+        }
         let core_config = Config {
             started_unix_ms: made.started_unix_ms,
-            ..made.settings.core_config()
+            ..made.settings.core_config(made.shards)
         };
         Self {
             talk: made.talk,
@@ -119,6 +136,9 @@ impl Shared {
             gate: Mutex::new(made.gate),
             local_addr: made.local_addr,
             publisher: made.publisher,
+            history: made.history,
+            publishers: made.publishers,
+            auth: made.auth,
             reloads,
             source: made.source,
             ports: made.ports,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use odin_core::config::Coalesce;
+
 use super::gather::Gathered;
 use super::table::Settings;
 use super::value::SourceKind;
@@ -10,19 +12,24 @@ use super::{RESERVED_BYTES, SettingsError};
 /// Whether a source uses a setting.
 pub(super) fn is_used(name: &str, source: SourceKind) -> bool {
     match name {
-        "demo" => source == SourceKind::Embedded,
-        "stream" => source == SourceKind::Jetstream,
+        "demo" | "idempotency_window" | "idempotency_keys" => source == SourceKind::Embedded,
+        "stream" | "history_bytes" | "history_fetches" => source == SourceKind::Jetstream,
         "subject" | "strip" => source != SourceKind::Embedded,
         _ if name.starts_with("nats_") => source != SourceKind::Embedded,
         _ => true,
     }
 }
 
+/// Whether a setting is a rule about tokens that nobody is asked for.
+pub(super) fn is_idle(name: &str, settings: &Settings) -> bool {
+    name.starts_with("auth_") && !settings.auth_on()
+}
+
 /// Which sources use a setting that not all use, for messages.
 fn used_by(name: &str) -> &'static str {
     match name {
-        "demo" => "embedded",
-        "stream" => "jetstream",
+        "demo" | "idempotency_window" | "idempotency_keys" => "embedded",
+        "stream" | "history_bytes" | "history_fetches" => "jetstream",
         _ => "nats or jetstream",
     }
 }
@@ -37,11 +44,14 @@ fn contradiction(keys: &[&'static str], message: String) -> Result<(), SettingsE
 /// Finds the first contradiction.
 pub(super) fn check(settings: &Settings, gathered: &Gathered) -> Result<(), SettingsError> {
     unused(settings, gathered)?;
+    authentication(settings, gathered)?;
     source(settings)?;
     transport(settings)?;
     thresholds(settings)?;
     rates(settings)?;
     times(settings)?;
+    history(settings, gathered)?;
+    windows(settings)?;
     memory(settings)
 }
 
@@ -64,6 +74,20 @@ fn unused(s: &Settings, gathered: &Gathered) -> Result<(), SettingsError> {
         }
     }
     Ok(())
+}
+
+/// Rules about tokens that nobody is asked for would give a false sense of safety.
+fn authentication(s: &Settings, gathered: &Gathered) -> Result<(), SettingsError> {
+    let mut given = super::TABLE
+        .iter()
+        .filter(|spec| is_idle(spec.name, s) && gathered.explicit(spec.name).is_some());
+    match given.next() {
+        None => Ok(()),
+        Some(spec) => contradiction(
+            &[spec.name, "auth_keys", "auth_secret_file"],
+            "without a key nobody is asked for a token; give one of the last two".into(),
+        ),
+    }
 }
 
 fn source(s: &Settings) -> Result<(), SettingsError> {
@@ -110,6 +134,18 @@ fn source(s: &Settings) -> Result<(), SettingsError> {
             s.strip, s.subject
         );
         return contradiction(&["strip", "subject"], message);
+    }
+    Ok(())
+}
+
+fn windows(s: &Settings) -> Result<(), SettingsError> {
+    let spans = s.coalesce_config().spans();
+    if spans > Coalesce::SPANS_MAX {
+        let message = format!(
+            "{spans} different durations are named; {} are allowed",
+            Coalesce::SPANS_MAX
+        );
+        return contradiction(&["coalesce_channels", "coalesce"], message);
     }
     Ok(())
 }
@@ -189,6 +225,25 @@ fn times(s: &Settings) -> Result<(), SettingsError> {
     if s.idle_timeout > Duration::ZERO && s.ping_interval >= s.idle_timeout {
         let message = "a silent client would be closed before it is asked by a ping".into();
         return contradiction(&["idle_timeout", "ping_interval"], message);
+    }
+    Ok(())
+}
+
+fn history(s: &Settings, gathered: &Gathered) -> Result<(), SettingsError> {
+    if s.source != SourceKind::Jetstream {
+        return Ok(());
+    }
+    if s.history_bytes == 0 && gathered.explicit("history_fetches").is_some() {
+        return contradiction(
+            &["history_fetches", "history_bytes"],
+            "nothing is fetched where no history is kept".into(),
+        );
+    }
+    if s.history_bytes > 0 && s.payload_bytes_max > s.history_bytes / 2 {
+        return contradiction(
+            &["payload_bytes_max", "history_bytes"],
+            "the history must hold two of the largest messages".into(),
+        );
     }
     Ok(())
 }

@@ -18,12 +18,13 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::IpAddr;
 
-use odin_core::config::{Config, FeedConfig, GateConfig};
+use odin_core::config::{Coalesce, Config, FeedConfig, GateConfig};
 
 pub use table::{Settings, Spec, TABLE};
 pub use value::{Choice, Cidr, LogFormat, MASK, NatsUrl, Secret, SourceKind};
 
 use gather::Asked;
+pub(crate) use quantity::parse_size;
 
 /// Shown by `--version`.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -139,6 +140,9 @@ impl Settings {
             }
             let line = match value {
                 None => format!("# {name} is not set\n"),
+                Some(value) if check::is_idle(name, self) => {
+                    format!("# {name} = {value} (not used without a key)\n")
+                }
                 Some(value) if check::is_used(name, self.source) => format!("{name} = {value}\n"),
                 Some(value) => format!("# {name} = {value} (not used by this source)\n"),
             };
@@ -151,6 +155,12 @@ impl Settings {
     #[must_use]
     pub fn demo_on(&self) -> bool {
         self.source == SourceKind::Embedded && self.demo.unwrap_or(true)
+    }
+
+    /// Whether clients must authenticate: there is something to verify their tokens with.
+    #[must_use]
+    pub fn auth_on(&self) -> bool {
+        !self.auth_keys.is_empty() || self.auth_secret_file.is_some()
     }
 
     /// Whether the limits per address leave `peer` out: loopback and trusted proxies.
@@ -193,9 +203,9 @@ impl Settings {
             .saturating_sub(RESERVED_BYTES)
     }
 
-    /// The configuration of each shard.
+    /// The configuration of each of so many shards.
     #[must_use]
-    pub fn core_config(&self) -> Config {
+    pub fn core_config(&self, shards: usize) -> Config {
         Config {
             message_rate: self.message_rate,
             message_burst: self.message_burst,
@@ -206,10 +216,24 @@ impl Settings {
             channels_max: self.channels_max,
             log_messages: self.log_messages,
             last_value_bytes: self.last_value_bytes,
+            history_bytes: self.history_bytes / shards.max(1),
+            history_fetches: self.history_fetches,
             ping_interval: self.ping_interval,
             idle_timeout: self.idle_timeout,
             write_stall: self.write_stall,
+            auth: self.auth_on(),
+            auth_timeout: self.auth_timeout,
             ..Config::default()
+        }
+    }
+
+    /// For how long each shard holds flushes back.
+    #[must_use]
+    pub fn coalesce_config(&self) -> Coalesce {
+        Coalesce {
+            all: self.coalesce,
+            channels: self.coalesce_channels.clone(),
+            bytes_max: self.log_bytes / 8,
         }
     }
 

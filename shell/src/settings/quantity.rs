@@ -43,7 +43,8 @@ const SIZE_UNITS: [(&str, u64); 4] = [
     ("B", 1),
 ];
 
-fn parse_size(text: &str) -> Option<u64> {
+/// The bytes of a text such as `64KiB`.
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
     let at = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
@@ -155,7 +156,7 @@ const TIME_UNITS: [(&str, u64); 5] = [
     ("ms", 1),
 ];
 
-fn duration_text(duration: Duration) -> String {
+pub(super) fn duration_text(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
     for (name, factor) in TIME_UNITS {

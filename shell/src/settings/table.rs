@@ -11,7 +11,8 @@ use super::gather::Gathered;
 use super::kind::{Auto, Kind, List, Maybe, OneOf, Switch};
 use super::quantity::{Cores, Count, Memory, Size, Time};
 use super::text::{
-    Filter, Host, Name, Network, Origin, Path, Servers, Socket, Strip, Subject, Token, User,
+    Coalesced, Filter, Host, Name, Network, Origin, Path, Servers, Socket, Strip, Subject, Token,
+    User,
 };
 use super::value::{Cidr, LogFormat, NatsUrl, Secret, SourceKind};
 
@@ -96,6 +97,9 @@ const COUNT: Count = Count(0, 1_000_000_000);
 /// A percentage, 0 meaning "off" where it is a threshold of refusal.
 const PERCENT: Count = Count(0, 100);
 
+/// For how long flushes are held back.
+pub(super) const WINDOW: Time = Time(Duration::ZERO, Duration::from_secs(1));
+
 settings! {
     "Server" {
         /// Where to listen, for WebSocket and HTTP alike.
@@ -136,6 +140,12 @@ settings! {
     "Access" {
         /// The bearer token that POST /publish asks for; without one only loopback may publish.
         publish_token: Option<Secret> = Maybe(Token), "", "SECRET";
+        /// The file of publishers: tokens, each with the names and patterns that it may publish to.
+        publish_tokens: Option<PathBuf> = Maybe(Path), "", "FILE";
+        /// How long the embedded source knows a message again by its idempotency key.
+        idempotency_window: Duration = Time(Duration::from_secs(1), DAY), "2m", "DURATION";
+        /// The most idempotency keys that the embedded source keeps.
+        idempotency_keys: u32 = Count(1, 10_000_000), "10000", "N";
         /// The bearer token for administration; without one only loopback may administer.
         admin_token: Option<Secret> = Maybe(Token), "", "SECRET";
         /// Names that a Host header may have, beside loopback ones; not set: any, unless on a loopback listener.
@@ -146,6 +156,24 @@ settings! {
         trusted_proxies: Vec<Cidr> = List(Network), "", "NET[,NET]";
         /// Whether connections of trusted proxies begin with a header of the PROXY protocol, version 2.
         proxy_protocol: bool = Switch, "false", "";
+    }
+    "Authentication" {
+        /// Files with the keys that clients' tokens (JWT) are verified with: PEM or JWKS; with one, clients must authenticate.
+        auth_keys: Vec<PathBuf> = List(Path), "", "FILE[,FILE]";
+        /// The file with the shared secret that clients' tokens are verified with (HS256).
+        auth_secret_file: Option<PathBuf> = Maybe(Path), "", "FILE";
+        /// Who may have issued a token (`iss`); not set: whoever has a key.
+        auth_issuer: Vec<String> = List(User), "", "NAME[,NAME]";
+        /// Whom a token must be for (`aud`); not set: a token that names somebody is refused.
+        auth_audience: Vec<String> = List(User), "", "NAME[,NAME]";
+        /// The claim that lists the names and patterns which may be subscribed.
+        auth_claim: String = User, "channels", "NAME";
+        /// How far the clocks of this server and of the issuer may be apart.
+        auth_leeway: Duration = Time(Duration::ZERO, Duration::from_secs(300)), "5s", "DURATION";
+        /// How long a client may take to authenticate after its upgrade; 0: no limit.
+        auth_timeout: Duration = Time(Duration::ZERO, HOUR), "5s", "DURATION";
+        /// The file with the ids (`jti`) of revoked tokens, one a line.
+        auth_revoked: Option<PathBuf> = Maybe(Path), "", "FILE";
     }
     "Admission" {
         /// The most WebSocket connections; auto: as many as memory and file descriptors allow.
@@ -206,6 +234,10 @@ settings! {
         write_stall: Duration = Time(Duration::ZERO, HOUR), "10s", "DURATION";
         /// The send buffer of a socket (SO_SNDBUF); 0: as the kernel likes.
         send_buffer: usize = Size(0, GIB), "64KiB", "SIZE";
+        /// How long a message may wait for others, so that one write carries them all; 0: not at all.
+        coalesce: Duration = WINDOW, "0", "DURATION";
+        /// The same for the channels of a name or pattern; the first that covers a channel holds.
+        coalesce_channels: Vec<(String, Duration)> = List(Coalesced), "", "NAME=DURATION[,..]";
     }
     "Messages" {
         /// The most channels; 0: no limit.
@@ -218,6 +250,10 @@ settings! {
         log_bytes: usize = Size(MIB, usize::MAX), "64MiB", "SIZE";
         /// Bytes of last values kept of channels whose messages have left the log.
         last_value_bytes: usize = Size(KIB, usize::MAX), "64MiB", "SIZE";
+        /// Bytes of history kept, of what was fetched from JetStream; 0: nothing is fetched.
+        history_bytes: usize = Size(0, usize::MAX), "32MiB", "SIZE";
+        /// Pages of history that one shard fetches at once.
+        history_fetches: u32 = Count(1, 1_000), "4", "N";
         /// The largest message that is passed on.
         payload_bytes_max: usize = Size(KIB, 64 * MIB), "1MiB", "SIZE";
     }

@@ -3,10 +3,14 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use odin_core::name;
 use tracing_subscriber::EnvFilter;
 
 use super::kind::{Kind, quoted};
+use super::quantity::duration_text;
+use super::table::WINDOW;
 use super::value::{Cidr, MASK, NatsUrl, Secret};
 
 /// A secret: not empty, and not the mask that stands for one.
@@ -49,6 +53,31 @@ impl Kind for Servers {
 
     fn show(&self, value: &NatsUrl) -> Option<String> {
         quoted(value)
+    }
+}
+
+/// A channel's name or a pattern, and for how long messages of its channels are held back.
+pub(super) struct Coalesced;
+
+impl Kind for Coalesced {
+    type Value = (String, Duration);
+
+    fn accepts(&self) -> String {
+        let longest = duration_text(WINDOW.1);
+        format!(
+            "a channel's name or a pattern with a duration, such as ETH.*=20ms; from 0 to {longest}"
+        )
+    }
+
+    fn parse(&self, text: &str) -> Option<(String, Duration)> {
+        let (covers, span) = text.rsplit_once('=')?;
+        let is_name = name::check_channel(covers).is_ok() || name::check_pattern(covers).is_ok();
+        let span = WINDOW.parse(span)?;
+        is_name.then(|| (covers.to_owned(), span))
+    }
+
+    fn show(&self, (covers, span): &(String, Duration)) -> Option<String> {
+        quoted(format_args!("{covers}={}", duration_text(*span)))
     }
 }
 

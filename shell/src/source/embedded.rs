@@ -4,8 +4,10 @@
 use odin_core::config::FeedConfig;
 use odin_core::feed::{Command, Outcome};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
-use super::publisher::Request;
+use super::publisher::{Answer, Request};
+use super::window::{Keys, Window};
 use super::{Message, Publisher, Upstream, UpstreamEvent};
 
 /// Messages that wait to be taken; a publisher beyond it waits.
@@ -15,8 +17,9 @@ const WAITING_MAX: usize = 1024;
 pub struct Embedded {
     requests: mpsc::Receiver<Request>,
     connected: bool,
-    /// Who waits for the message that was given last.
-    waiting: Option<oneshot::Sender<Outcome>>,
+    /// Who waits for the message that was given last, and the key of that.
+    waiting: Option<(oneshot::Sender<Answer>, Option<String>)>,
+    keys: Keys,
 }
 
 impl std::fmt::Debug for Embedded {
@@ -26,18 +29,27 @@ impl std::fmt::Debug for Embedded {
 }
 
 impl Embedded {
-    /// The source and the handle that publishes to it.
+    /// The source and the handle that publishes to it, with the default [`Window`].
     #[must_use]
     pub fn new(config: &FeedConfig) -> (Self, Publisher) {
+        Self::with_window(config, Window::default())
+    }
+
+    /// The source and the handle that publishes to it.
+    #[must_use]
+    pub fn with_window(config: &FeedConfig, window: Window) -> (Self, Publisher) {
         let (sender, requests) = mpsc::channel(WAITING_MAX);
+        let keys = Keys::new(window);
+        let counts = keys.counts();
         let source = Self {
+            keys,
             requests,
             connected: false,
             waiting: None,
         };
         (
             source,
-            Publisher::embedded(sender, config.payload_bytes_max),
+            Publisher::embedded(sender, counts, config.payload_bytes_max),
         )
     }
 }
@@ -50,8 +62,18 @@ impl Upstream for Embedded {
             self.connected = true;
             return Some(UpstreamEvent::Connected);
         }
-        let request = self.requests.recv().await?;
-        self.waiting = Some(request.reply);
+        let request = loop {
+            let request = self.requests.recv().await?;
+            let key = request.key.as_deref();
+            match key.and_then(|key| self.keys.find(Instant::now(), key)) {
+                None => break request,
+                // A publisher that has gone away does not want to know, here and below.
+                Some(seq) => {
+                    let _ = request.reply.send(Answer::Duplicate(seq));
+                }
+            }
+        };
+        self.waiting = Some((request.reply, request.key));
         Some(UpstreamEvent::Message(Message {
             stream_seq: 0,
             consumer_seq: 0,
@@ -66,9 +88,11 @@ impl Upstream for Embedded {
     fn carry_out(&mut self, _command: Command) {}
 
     fn settled(&mut self, outcome: Outcome) {
-        if let Some(waiting) = self.waiting.take() {
-            // A publisher that has gone away does not want to know.
-            let _ = waiting.send(outcome);
+        if let Some((waiting, key)) = self.waiting.take() {
+            if let (Outcome::Published(seq), Some(key)) = (&outcome, key) {
+                self.keys.insert(Instant::now(), key, *seq);
+            }
+            let _ = waiting.send(Answer::Settled(outcome));
         }
     }
 }

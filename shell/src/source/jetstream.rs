@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{self, AckPolicy, pull};
@@ -11,15 +12,21 @@ use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{self, ErrorCode, stream};
 use futures_util::FutureExt;
 use odin_core::config::FeedConfig;
-use odin_core::feed::{Command, DeliverPolicy, EpochNonce, StreamInfo};
+use odin_core::feed::{Command, DeliverPolicy, EpochNonce, SeqRange, StreamInfo, Tail};
+use odin_core::history::Encoding;
 use serde_json::{Value, json};
 
+use super::history::JetStreamHistory;
 use super::link::Link;
 use super::pull::Pull;
-use super::{NatsError, NatsOptions, Publisher, Upstream, UpstreamEvent};
+use super::requests::{RequestKind, Requests};
+use super::state::stream_info;
+use super::{NatsError, NatsOptions, Publisher, Upstream, UpstreamEvent, holes};
 
 /// How long the stream's state may take.
 const INFO_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long the list of what the stream has deleted may take.
+const DELETED_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long the writing of a nonce may take. A server that does not permit it does not answer.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long the opening of a consumer, or the creation of the stream, may take: the server looks up
@@ -41,6 +48,7 @@ pub struct JetStreamOptions {
 pub struct JetStream {
     link: Link,
     context: jetstream::Context,
+    requests: Arc<Requests>,
     options: JetStreamOptions,
     /// The command that is under way.
     work: Option<Pin<Box<dyn Future<Output = Done> + Send>>>,
@@ -51,7 +59,17 @@ pub struct JetStream {
 enum Done {
     Info(StreamInfo),
     NonceWritten,
-    Opened { pull: Box<Pull>, pending: u64 },
+    Tail(Tail),
+    Deleted {
+        to: u64,
+        ranges: Vec<SeqRange>,
+    },
+    Opened {
+        pull: Box<Pull>,
+        pending: u64,
+    },
+    /// What the Feed can do without.
+    Unknown,
     Failed,
 }
 
@@ -84,12 +102,29 @@ impl JetStream {
             Self {
                 link,
                 context,
+                requests: Arc::default(),
                 options: stream,
                 work: None,
                 pull: None,
             },
             publisher,
         ))
+    }
+
+    /// What the stream holds, over the same connection. `strip` and `config` as given to [`Self::new`].
+    #[must_use]
+    pub fn history(&self, strip: &str, config: &FeedConfig) -> JetStreamHistory {
+        let encoding = Encoding {
+            strip,
+            payload_bytes_max: config.payload_bytes_max,
+        };
+        JetStreamHistory::new(
+            self.link.client().clone(),
+            &self.options.stream,
+            &self.options.subject,
+            &encoding,
+            Arc::clone(&self.requests),
+        )
     }
 }
 
@@ -114,7 +149,9 @@ impl Upstream for JetStream {
                 biased;
                 done = ready_or_never(work) => {
                     self.work = None;
-                    return Some(self.finish(done));
+                    if let Some(report) = self.finish(done) {
+                        return Some(report);
+                    }
                 }
                 report = next_or_never(pull) => return Some(report),
                 () = self.link.changed() => {}
@@ -135,6 +172,7 @@ impl Upstream for JetStream {
         self.work = None;
         match command {
             Command::ReadInfo => {
+                self.requests.count(RequestKind::Info);
                 if let Some(pull) = &mut self.pull {
                     pull.pause();
                 }
@@ -145,13 +183,32 @@ impl Upstream for JetStream {
             }
             Command::WriteNonce(nonce) => {
                 self.pull = None;
+                self.requests.count(RequestKind::Info);
+                self.requests.count(RequestKind::Configure);
                 let write = write_nonce(self.context.clone(), self.options.stream.clone(), nonce);
                 self.work = Some(Box::pin(write));
             }
             Command::OpenConsumer(policy) => {
                 self.pull = None;
-                let open = open_consumer(self.context.clone(), self.options.clone(), policy);
+                self.requests.count(RequestKind::Consumer);
+                let open = open_consumer(
+                    self.context.clone(),
+                    self.options.clone(),
+                    policy,
+                    Arc::clone(&self.requests),
+                );
                 self.work = Some(Box::pin(open));
+            }
+            Command::ReadTail => {
+                let consumer = self.pull.as_ref().map(|pull| pull.consumer().to_owned());
+                let (context, options) = (self.context.clone(), self.options.clone());
+                self.work = Some(Box::pin(read_tail(context, options, consumer)));
+            }
+            Command::ReadDeleted(asked) => {
+                let received = self.pull.as_mut().map_or(0, Pull::take_in);
+                let stream = self.options.stream.clone();
+                let read = read_deleted(self.context.clone(), stream, asked, received);
+                self.work = Some(Box::pin(read));
             }
             Command::Fetch => match &mut self.pull {
                 Some(pull) => pull.fetch(),
@@ -170,16 +227,19 @@ impl JetStream {
         Some(event)
     }
 
-    fn finish(&mut self, done: Done) -> UpstreamEvent {
-        match done {
+    fn finish(&mut self, done: Done) -> Option<UpstreamEvent> {
+        Some(match done {
             Done::Info(info) => UpstreamEvent::Info(info),
             Done::NonceWritten => UpstreamEvent::NonceWritten,
+            Done::Tail(tail) => UpstreamEvent::Tail(tail),
+            Done::Deleted { to, ranges } => UpstreamEvent::Deleted { to, ranges },
             Done::Opened { pull, pending } => {
                 self.pull = Some(*pull);
                 UpstreamEvent::ConsumerOpened { pending }
             }
+            Done::Unknown => return None,
             Done::Failed => UpstreamEvent::Failed,
-        }
+        })
     }
 }
 
@@ -213,15 +273,55 @@ async fn read_info(context: jetstream::Context, options: JetStreamOptions) -> Do
     };
     let info = stream_info(stream.cached_info(), &options.subject);
     if !info.covers_all && stream.cached_info().config.max_messages_per_subject > 0 {
-        // What is superseded before it was read leaves no trace among the gaps of other subjects.
         tracing::warn!(
             stream = options.stream,
             subject = options.subject,
             "the stream has a limit of messages per subject, and subjects that are not followed: \
-             messages that this limit removes before they are read cannot be announced as lost"
+             clients are told of losses also where this limit removed a message of another subject"
         );
     }
     Done::Info(info)
+}
+
+/// The stream's state, and then its consumer's. A stream that is gone is not created here.
+async fn read_tail(
+    context: jetstream::Context,
+    options: JetStreamOptions,
+    consumer: Option<String>,
+) -> Done {
+    let stream = &options.stream;
+    let read = async {
+        let found = context.get_stream(stream).await;
+        let found = found.map_err(|error| error.to_string())?;
+        let info = stream_info(found.cached_info(), &options.subject);
+        let consumer = consumer.ok_or("no consumer is open")?;
+        holes::tail(&context, stream, &consumer, info).await
+    };
+    match tokio::time::timeout(INFO_TIME_MAX, read).await {
+        Ok(Ok(tail)) => Done::Tail(tail),
+        Ok(Err(error)) => {
+            tracing::warn!(stream, error, "cannot read how far the consumer is");
+            Done::Unknown
+        }
+        Err(_) => Done::Unknown,
+    }
+}
+
+async fn read_deleted(
+    context: jetstream::Context,
+    stream: String,
+    asked: SeqRange,
+    received: u64,
+) -> Done {
+    let read = holes::deleted(&context, &stream, asked, received);
+    match tokio::time::timeout(DELETED_TIME_MAX, read).await {
+        Ok(Ok((to, ranges))) => Done::Deleted { to, ranges },
+        Ok(Err(error)) => {
+            tracing::warn!(stream, error, "cannot read what the stream has deleted");
+            Done::Failed
+        }
+        Err(_) => Done::Failed,
+    }
 }
 
 fn is_absent(kind: &GetStreamErrorKind) -> bool {
@@ -255,47 +355,6 @@ async fn create(
     }
 }
 
-fn stream_info(info: &stream::Info, filter: &str) -> StreamInfo {
-    let state = &info.state;
-    let config = &info.config;
-    // A mirror and sources bring subjects that the configuration does not list.
-    let listed = config.mirror.is_none() && config.sources.is_none();
-    let all_listed = listed
-        && config
-            .subjects
-            .iter()
-            .all(|subject| covers(filter, subject));
-    let first_seq = match state.messages {
-        0 => state.last_sequence.saturating_add(1),
-        _ => state.first_sequence,
-    };
-    StreamInfo {
-        created: u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0),
-        first_seq,
-        last_seq: state.last_sequence,
-        nonce: config
-            .metadata
-            .get(EpochNonce::METADATA_KEY)
-            .and_then(|text| EpochNonce::parse(text)),
-        num_deleted: state.deleted_count.unwrap_or(0),
-        covers_all: filter == ">" || all_listed,
-    }
-}
-
-/// Whether the filter matches everything that the stream's subject matches.
-fn covers(filter: &str, subject: &str) -> bool {
-    let mut subject = subject.split('.');
-    for token in filter.split('.') {
-        match (token, subject.next()) {
-            (">", Some(_)) => return true,
-            ("*", Some(other)) if other != ">" => {}
-            (token, Some(other)) if token == other => {}
-            _ => return false,
-        }
-    }
-    subject.next().is_none()
-}
-
 async fn write_nonce(context: jetstream::Context, stream: String, nonce: EpochNonce) -> Done {
     match tokio::time::timeout(WRITE_TIME_MAX, update_metadata(&context, &stream, nonce)).await {
         Ok(Ok(())) => Done::NonceWritten,
@@ -327,7 +386,8 @@ async fn update_metadata(
     Ok(())
 }
 
-async fn request(
+/// Asks the JetStream API.
+pub(super) async fn request(
     context: &jetstream::Context,
     subject: String,
     body: &Value,
@@ -343,6 +403,7 @@ async fn open_consumer(
     context: jetstream::Context,
     options: JetStreamOptions,
     policy: DeliverPolicy,
+    requests: Arc<Requests>,
 ) -> Done {
     let config = pull::Config {
         deliver_policy: match policy {
@@ -367,7 +428,7 @@ async fn open_consumer(
         });
         let consumer = consumer.ok()?;
         let info = consumer.cached_info();
-        let pull = Pull::new(&context.client(), &options.stream, &info.name).await?;
+        let pull = Pull::new(&context.client(), &options.stream, &info.name, requests).await?;
         Some(Done::Opened {
             pull: Box::new(pull),
             pending: info.num_pending,
@@ -375,29 +436,4 @@ async fn open_consumer(
     };
     let opened = tokio::time::timeout(OPEN_TIME_MAX, opened).await;
     opened.ok().flatten().unwrap_or(Done::Failed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::covers;
-
-    #[test]
-    fn a_filter_covers_a_subject_that_is_no_wider() {
-        for (filter, subject, expected) in [
-            ("odin.token.>", "odin.token.>", true),
-            ("odin.token.>", "odin.token.*.trade", true),
-            ("odin.token.>", "odin.token.BTC", true),
-            (">", "odin.>", true),
-            ("odin.*", "odin.BTC", true),
-            ("odin.*", "odin.*", true),
-            ("odin.*", "odin.>", false),
-            ("odin.token.>", "odin.>", false),
-            ("odin.token.>", "odin.token", false),
-            ("odin.token.>", "orders.>", false),
-            ("odin.BTC", "odin.*", false),
-            ("odin.BTC", "odin.BTC.trade", false),
-        ] {
-            assert_eq!(covers(filter, subject), expected, "{filter} over {subject}");
-        }
-    }
 }

@@ -3,19 +3,24 @@
 
 pub mod demo;
 pub mod embedded;
+pub mod history;
+mod holes;
 pub mod jetstream;
 mod link;
 pub mod nats;
 mod publisher;
 mod pull;
+mod requests;
 mod run;
+mod state;
+mod window;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use odin_core::event::Event;
-use odin_core::feed::{Command, Delivered, Feed, Input, Outcome, StreamInfo};
+use odin_core::feed::{Command, Delivered, Feed, Input, Outcome, SeqRange, StreamInfo, Tail};
 use odin_core::record::Recording;
 use odin_core::stats::FeedStats;
 use odin_core::time::Instant;
@@ -23,7 +28,9 @@ use tokio::sync::{Notify, oneshot};
 
 pub use link::{NatsError, NatsOptions};
 pub use publisher::{PublishError, Published, Publisher};
+pub use requests::RequestKind;
 pub use run::run;
+pub use window::Window;
 
 /// The one clock of the server: [`Instant`]s since it was made. Cheap to copy.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +97,15 @@ pub enum UpstreamEvent {
         /// Messages that the consumer has to deliver now.
         pending: u64,
     },
+    /// See [`odin_core::feed::Input::Tail`].
+    Tail(Tail),
+    /// See [`odin_core::feed::Input::Deleted`].
+    Deleted {
+        /// Up to here the answer says everything.
+        to: u64,
+        /// What of it is gone.
+        ranges: Vec<SeqRange>,
+    },
     /// See [`odin_core::feed::Input::Delivered`].
     Message(Message),
     /// See [`odin_core::feed::Input::Heartbeat`].
@@ -113,6 +129,8 @@ impl UpstreamEvent {
             Self::Info(info) => Input::Info(*info),
             Self::NonceWritten => Input::NonceWritten,
             Self::ConsumerOpened { pending } => Input::ConsumerOpened { pending: *pending },
+            Self::Tail(tail) => Input::Tail(*tail),
+            Self::Deleted { to, ranges } => Input::Deleted { to: *to, ranges },
             Self::Message(message) => Input::Delivered(Delivered {
                 stream_seq: message.stream_seq,
                 consumer_seq: message.consumer_seq,

@@ -1,18 +1,22 @@
 //! Publishing by way of the configured source. Who may publish is decided by HTTP.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::client::PublishErrorKind;
 use async_nats::connection::State;
+use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream;
 use async_nats::jetstream::context::PublishErrorKind as AckErrorKind;
-use async_nats::{Client, Subject};
+use async_nats::{Client, HeaderMap, Subject};
 use bytes::Bytes;
 use odin_core::feed::Outcome;
 use odin_core::name::check_channel;
 use odin_core::reason::LostReason;
 use tokio::sync::{mpsc, oneshot};
+
+use super::window::{Counts, KeyStats};
 
 /// How long an upstream may take to accept a message.
 const ACCEPT_TIME_MAX: Duration = Duration::from_secs(5);
@@ -27,7 +31,7 @@ pub struct Publisher {
 
 #[derive(Clone)]
 enum Route {
-    Embedded(mpsc::Sender<Request>),
+    Embedded(mpsc::Sender<Request>, Arc<Counts>),
     Nats {
         client: Client,
         prefix: String,
@@ -44,7 +48,18 @@ pub(super) struct Request {
     pub(super) payload: Bytes,
     /// When it was accepted: nanoseconds since the Unix epoch.
     pub(super) time: u64,
-    pub(super) reply: oneshot::Sender<Outcome>,
+    /// By which it is known again.
+    pub(super) key: Option<String>,
+    pub(super) reply: oneshot::Sender<Answer>,
+}
+
+/// What became of a message for the embedded source.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// The Feed said.
+    Settled(Outcome),
+    /// It had been there before, and got this seq then.
+    Duplicate(u64),
 }
 
 /// A message that was accepted.
@@ -52,6 +67,8 @@ pub(super) struct Request {
 pub struct Published {
     /// Its seq; `None` with core NATS, which gives none.
     pub seq: Option<u64>,
+    /// It had been there before, by its key, and was not published again; the seq is that of then.
+    pub duplicate: bool,
 }
 
 /// Why a message was not accepted.
@@ -65,6 +82,8 @@ pub enum PublishError {
     Unavailable,
     /// The channel would be one more than `channels_max`.
     ChannelLimit,
+    /// A key was given, and core NATS does not know messages again.
+    NoKeys,
 }
 
 impl fmt::Display for PublishError {
@@ -74,6 +93,7 @@ impl fmt::Display for PublishError {
             Self::TooLarge => "the payload is too large",
             Self::Unavailable => "the source is not available",
             Self::ChannelLimit => "the server keeps no more channels",
+            Self::NoKeys => "the source does not know messages again",
         })
     }
 }
@@ -83,7 +103,7 @@ impl std::error::Error for PublishError {}
 impl fmt::Debug for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let route = match &self.route {
-            Route::Embedded(_) => "embedded",
+            Route::Embedded(..) => "embedded",
             Route::Nats { .. } => "nats",
             Route::JetStream { .. } => "jetstream",
         };
@@ -94,10 +114,14 @@ impl fmt::Debug for Publisher {
 }
 
 impl Publisher {
-    pub(super) fn embedded(requests: mpsc::Sender<Request>, payload_bytes_max: usize) -> Self {
+    pub(super) fn embedded(
+        requests: mpsc::Sender<Request>,
+        counts: Arc<Counts>,
+        payload_bytes_max: usize,
+    ) -> Self {
         Self {
             payload_bytes_max,
-            route: Route::Embedded(requests),
+            route: Route::Embedded(requests, counts),
         }
     }
 
@@ -124,10 +148,18 @@ impl Publisher {
         }
     }
 
+    /// What is known of the keys that the embedded source keeps.
+    pub(crate) fn keys(&self) -> KeyStats {
+        match &self.route {
+            Route::Embedded(_, counts) => counts.get(),
+            Route::Nats { .. } | Route::JetStream { .. } => KeyStats::default(),
+        }
+    }
+
     /// Whether the embedded source has ended. The others outlive every outage.
     pub(super) fn is_closed(&self) -> bool {
         match &self.route {
-            Route::Embedded(requests) => requests.is_closed(),
+            Route::Embedded(requests, _) => requests.is_closed(),
             Route::Nats { .. } | Route::JetStream { .. } => false,
         }
     }
@@ -138,18 +170,37 @@ impl Publisher {
     /// # Errors
     /// See [`PublishError`].
     pub async fn publish(&self, channel: &str, payload: Bytes) -> Result<Published, PublishError> {
+        self.publish_once(channel, payload, None).await
+    }
+
+    /// As [`Self::publish`], but not where a message of this channel was published with the same key
+    /// lately: within the embedded source's [`Window`](super::Window), or the stream's `duplicate_window`.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub async fn publish_once(
+        &self,
+        channel: &str,
+        payload: Bytes,
+        key: Option<&str>,
+    ) -> Result<Published, PublishError> {
         check_channel(channel).map_err(|_| PublishError::InvalidChannel)?;
         if self.payload_bytes_max != 0 && payload.len() > self.payload_bytes_max {
             return Err(PublishError::TooLarge);
         }
+        // The same key on another channel is another message.
+        let id = key.map(|key| format!("{channel}:{key}"));
         let accepted = async {
             match &self.route {
-                Route::Embedded(requests) => publish_embedded(requests, channel, payload).await,
+                Route::Embedded(requests, _) => {
+                    publish_embedded(requests, channel, payload, id).await
+                }
+                Route::Nats { .. } if id.is_some() => Err(PublishError::NoKeys),
                 Route::Nats { client, prefix } => {
                     publish_nats(client, format!("{prefix}{channel}"), payload).await
                 }
                 Route::JetStream { context, prefix } => {
-                    publish_jetstream(context, format!("{prefix}{channel}"), payload).await
+                    publish_jetstream(context, format!("{prefix}{channel}"), payload, id).await
                 }
             }
         };
@@ -162,6 +213,7 @@ async fn publish_embedded(
     requests: &mpsc::Sender<Request>,
     channel: &str,
     payload: Bytes,
+    key: Option<String>,
 ) -> Result<Published, PublishError> {
     let (reply, outcome) = oneshot::channel();
     let time = super::unix_nanos();
@@ -169,6 +221,7 @@ async fn publish_embedded(
         subject: channel.into(),
         payload,
         time,
+        key,
         reply,
     };
     requests
@@ -176,11 +229,23 @@ async fn publish_embedded(
         .await
         .map_err(|_| PublishError::Unavailable)?;
     match outcome.await {
-        Ok(Outcome::Published(seq)) => Ok(Published { seq: Some(seq) }),
-        Ok(Outcome::Refused(LostReason::InvalidSubject)) => Err(PublishError::InvalidChannel),
-        Ok(Outcome::Refused(LostReason::TooLarge)) => Err(PublishError::TooLarge),
-        Ok(Outcome::Refused(LostReason::ChannelLimit)) => Err(PublishError::ChannelLimit),
-        Ok(Outcome::Refused(_) | Outcome::Nothing) | Err(_) => Err(PublishError::Unavailable),
+        Ok(Answer::Duplicate(seq)) => Ok(Published {
+            seq: Some(seq),
+            duplicate: true,
+        }),
+        Ok(Answer::Settled(Outcome::Published(seq))) => Ok(Published {
+            seq: Some(seq),
+            duplicate: false,
+        }),
+        Ok(Answer::Settled(Outcome::Refused(reason))) => Err(match reason {
+            LostReason::InvalidSubject => PublishError::InvalidChannel,
+            LostReason::TooLarge => PublishError::TooLarge,
+            LostReason::ChannelLimit => PublishError::ChannelLimit,
+            _ => PublishError::Unavailable,
+        }),
+        Ok(Answer::Settled(Outcome::Nothing | Outcome::Held)) | Err(_) => {
+            Err(PublishError::Unavailable)
+        }
     }
 }
 
@@ -205,13 +270,17 @@ async fn publish_nats(
         .flush()
         .await
         .map_err(|_| PublishError::Unavailable)?;
-    Ok(Published { seq: None })
+    Ok(Published {
+        seq: None,
+        duplicate: false,
+    })
 }
 
 async fn publish_jetstream(
     context: &jetstream::Context,
     subject: String,
     payload: Bytes,
+    id: Option<String>,
 ) -> Result<Published, PublishError> {
     if context.client().connection_state() != State::Connected {
         return Err(PublishError::Unavailable);
@@ -220,9 +289,19 @@ async fn publish_jetstream(
         AckErrorKind::MaxPayloadExceeded => PublishError::TooLarge,
         _ => PublishError::Unavailable,
     };
-    let ack = context.publish(subject, payload).await.map_err(refused)?;
-    let ack = ack.await.map_err(refused)?;
+    let ack = match id {
+        None => context.publish(subject, payload).await,
+        Some(id) => {
+            let mut headers = HeaderMap::new();
+            headers.insert(NATS_MESSAGE_ID, id.as_str());
+            context
+                .publish_with_headers(subject, headers, payload)
+                .await
+        }
+    };
+    let ack = ack.map_err(refused)?.await.map_err(refused)?;
     Ok(Published {
         seq: Some(ack.sequence),
+        duplicate: ack.duplicate,
     })
 }

@@ -2,9 +2,13 @@
 //! answer is (ADR-13 of the NATS architecture, "Pull Subscribe internals"). The client library's own
 //! streams hide heartbeats and hold no bound in bytes.
 
-use async_nats::{Client, StatusCode, Subscriber};
-use futures_util::StreamExt;
+use std::collections::VecDeque;
+use std::sync::Arc;
 
+use async_nats::{Client, StatusCode, Subscriber};
+use futures_util::{FutureExt, StreamExt};
+
+use super::requests::{RequestKind, Requests};
 use super::{Message, UpstreamEvent};
 
 /// Messages of one request.
@@ -22,9 +26,12 @@ pub(super) struct Pull {
     request_subject: String,
     inbox: String,
     messages: Subscriber,
+    requests: Arc<Requests>,
     fetching: bool,
     /// Messages that the server may still send for the requests that it holds.
     requested: u64,
+    /// What was taken in and not handed over yet.
+    ahead: VecDeque<UpstreamEvent>,
 }
 
 /// What came from the inbox.
@@ -37,7 +44,12 @@ enum Reply {
 
 impl Pull {
     /// An inbox for the consumer; nothing is requested yet. `None`: the client has ended.
-    pub(super) async fn new(client: &Client, stream: &str, consumer: &str) -> Option<Self> {
+    pub(super) async fn new(
+        client: &Client,
+        stream: &str,
+        consumer: &str,
+        requests: Arc<Requests>,
+    ) -> Option<Self> {
         let inbox = client.new_inbox();
         let messages = client.subscribe(inbox.clone()).await.ok()?;
         Some(Self {
@@ -45,9 +57,40 @@ impl Pull {
             request_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"),
             inbox,
             messages,
+            requests,
             fetching: false,
             requested: 0,
+            ahead: VecDeque::new(),
         })
+    }
+
+    /// The consumer's name.
+    pub(super) fn consumer(&self) -> &str {
+        let name = self.request_subject.rsplit('.').next();
+        name.unwrap_or_default()
+    }
+
+    /// Stops handing over, and takes in what has arrived. The seq of the last message of that; 0: there is
+    /// none.
+    pub(super) fn take_in(&mut self) -> u64 {
+        self.fetching = false;
+        while (self.ahead.len() as u64) < BATCH
+            && let Some(Some(message)) = self.messages.next().now_or_never()
+        {
+            if let Some(report) = self.classified(message) {
+                let ends = report == UpstreamEvent::Failed;
+                self.ahead.push_back(report);
+                if ends {
+                    break;
+                }
+            }
+        }
+        let mut newest = self.ahead.iter().rev();
+        let seq = newest.find_map(|report| match report {
+            UpstreamEvent::Message(message) => Some(message.stream_seq),
+            _ => None,
+        });
+        seq.unwrap_or(0)
     }
 
     pub(super) fn fetch(&mut self) {
@@ -64,6 +107,10 @@ impl Pull {
 
     /// The next report. Cancel safe.
     pub(super) async fn next(&mut self) -> UpstreamEvent {
+        if let Some(report) = self.ahead.pop_front() {
+            self.fetching = report != UpstreamEvent::Failed;
+            return report;
+        }
         loop {
             // The next request goes out while the one before is half done, so that the server never
             // waits for one.
@@ -76,17 +123,24 @@ impl Pull {
             let Some(message) = self.messages.next().await else {
                 return self.failed();
             };
-            match classify(message) {
-                Reply::Report(UpstreamEvent::Failed) => return self.failed(),
-                Reply::Report(report) => {
-                    if matches!(report, UpstreamEvent::Message(_)) {
-                        self.requested = self.requested.saturating_sub(1);
-                    }
-                    return report;
-                }
-                Reply::RequestEnded { unsent } => {
-                    self.requested = self.requested.saturating_sub(unsent.unwrap_or(BATCH));
-                }
+            if let Some(report) = self.classified(message) {
+                self.fetching = report != UpstreamEvent::Failed;
+                return report;
+            }
+        }
+    }
+
+    /// What a message from the inbox means for the Feed, counted.
+    fn classified(&mut self, message: async_nats::Message) -> Option<UpstreamEvent> {
+        match classify(message) {
+            Reply::Report(report) => {
+                let is_message = matches!(report, UpstreamEvent::Message(_));
+                self.requested = self.requested.saturating_sub(u64::from(is_message));
+                Some(report)
+            }
+            Reply::RequestEnded { unsent } => {
+                self.requested = self.requested.saturating_sub(unsent.unwrap_or(BATCH));
+                None
             }
         }
     }
@@ -96,6 +150,7 @@ impl Pull {
         let request = format!(
             r#"{{"batch":{BATCH},"max_bytes":{bytes},"expires":{EXPIRES_NANOS},"idle_heartbeat":{HEARTBEAT_NANOS}}}"#
         );
+        self.requests.count(RequestKind::Next);
         let subject = self.request_subject.clone();
         let sent = self
             .client
@@ -149,18 +204,18 @@ fn stored(message: async_nats::Message) -> UpstreamEvent {
 
 /// Where a message stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Place {
-    stream_seq: u64,
+pub(super) struct Place {
+    pub(super) stream_seq: u64,
     consumer_seq: u64,
-    time: u64,
-    pending: u64,
+    pub(super) time: u64,
+    pub(super) pending: u64,
 }
 
 impl Place {
     /// Reads the reply subject of a stored message (ADR-15):
     /// `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`, or with
     /// `<domain>.<account hash>` after `$JS.ACK`, and then perhaps a token at the end.
-    fn parse(reply: &str) -> Option<Self> {
+    pub(super) fn parse(reply: &str) -> Option<Self> {
         let rest = reply.strip_prefix("$JS.ACK.")?;
         let before = match rest.split('.').count() {
             7 => 3,

@@ -1,7 +1,7 @@
 //! The loop between an upstream and the Feed.
 
 use futures_util::FutureExt;
-use odin_core::feed::{Feed, Input, Output};
+use odin_core::feed::{Command, Feed, Input, Outcome, Output};
 
 use super::{Clock, EventSink, SharedStatus, Upstream, UpstreamEvent};
 
@@ -27,6 +27,8 @@ pub async fn run<U: Upstream, S: EventSink>(
         clock,
         status,
         dropped: 0,
+        held: None,
+        again: None,
     };
     pump.status.copy_from(&pump.feed);
     while pump.turn().await.is_some() {
@@ -43,6 +45,10 @@ struct Pump<U, S> {
     status: SharedStatus,
     /// Messages dropped because the sink was full, not yet told to the Feed.
     dropped: u64,
+    /// The message that the Feed wants again after its next [`Command::Fetch`].
+    held: Option<UpstreamEvent>,
+    /// The message that the Feed is to be given again.
+    again: Option<UpstreamEvent>,
 }
 
 impl<U: Upstream, S: EventSink> Pump<U, S> {
@@ -103,8 +109,13 @@ impl<U: Upstream, S: EventSink> Pump<U, S> {
         }
         let outcome = self.feed.handle(self.clock.now(), report.as_input());
         self.deliver_outputs();
-        if is_message {
+        if outcome == Outcome::Held {
+            self.held = Some(report);
+        } else if is_message {
             self.upstream.settled(outcome);
+        }
+        if let Some(again) = self.again.take() {
+            self.take(again);
         }
     }
 
@@ -120,7 +131,14 @@ impl<U: Upstream, S: EventSink> Pump<U, S> {
     fn deliver_outputs(&mut self) {
         while let Some(output) = self.feed.poll_output() {
             match output {
-                Output::Command(command) => self.upstream.carry_out(command),
+                Output::Command(command) => {
+                    match command {
+                        Command::Fetch => self.again = self.held.take(),
+                        Command::OpenConsumer(_) => self.held = None,
+                        _ => {}
+                    }
+                    self.upstream.carry_out(command);
+                }
                 Output::Event(event) => self.sink.send(event),
             }
         }

@@ -1,8 +1,11 @@
 //! A server in this process, and a client that sends exactly the bytes that it is told to.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod tokens;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use odin_core::feed::{Feed, Source};
@@ -10,6 +13,7 @@ use odin_core::load::Sample;
 use odin_shell::listener::{Listener, Threads};
 use odin_shell::server::{self, Parts, RunningServer};
 use odin_shell::settings::{Loaded, Settings};
+use odin_shell::source::history::NoHistory;
 use odin_shell::source::{Clock, Publisher, Upstream};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -77,6 +81,7 @@ pub fn start_on<L: Listener, U: Upstream + 'static>(
         feed,
         upstream,
         publisher,
+        history: Arc::new(NoHistory),
         connections_max: 1000,
         shards: 1,
         seed: 1,

@@ -357,3 +357,130 @@ test('a handler that fails costs no message, and is reported', () => {
   world.msg('A', 6, 5);
   assert.deepEqual([world.seqs, world.failures.map((e) => e.message)], [[5, 6], ['mine']]);
 });
+
+// Authentication.
+
+/** A client with a token, welcomed, and the auth message that it sent. */
+async function shown(token) {
+  const world = new World({ token });
+  world.client.subscribe('A');
+  world.client.connect();
+  world.welcome();
+  await world.settle();
+  const sent = world.take();
+  return { world, auth: sent[0], sent };
+}
+
+const ack = (world, auth, seconds) => world.say({ type: 'auth_ack', id: auth.id, expires_at: world.now / 1000 + seconds });
+
+test('a token is the first message, and nothing is asked before it is accepted', async () => {
+  const { world, auth, sent } = await shown('T');
+  assert.deepEqual(sent, [{ type: 'auth', id: auth.id, data: { token: 'T' } }]);
+  assert.equal(world.client.state, 'connecting');
+  world.client.subscribe('B');
+  assert.deepEqual(world.take(), []);
+  ack(world, auth, 60);
+  assert.equal(world.client.state, 'open');
+  assert.deepEqual(world.of('authenticated'), [{ expires_at: world.now / 1000 + 60 }]);
+  assert.deepEqual(world.take().map((m) => m.data.channels), [['A', 'B']]);
+  // A token that stays the same is not shown again.
+  await world.advance(59_000);
+  assert.deepEqual(world.take().filter((m) => m.type !== 'heartbeat'), []);
+});
+
+test('a function gives a token for each connect, and a new one before the old one expires', async () => {
+  let count = 0;
+  const { world, auth } = await shown(async () => `T${++count}`);
+  assert.equal(auth.data.token, 'T1');
+  ack(world, auth, 20);
+  world.ack({ A: 4 });
+  await world.advance(15_999);
+  assert.deepEqual(world.take(), []);
+  await world.advance(1);
+  const [renewed] = world.take();
+  assert.deepEqual([renewed.type, renewed.data.token], ['auth', 'T2']);
+  ack(world, renewed, 1000);
+  assert.equal(world.of('state').filter((s) => s.state === 'open').length, 1);
+  world.msg('A', 5, 4);
+  assert.deepEqual(world.seqs, [5]);
+  await world.drop();
+  await world.advance(1000);
+  world.welcome();
+  await world.settle();
+  const [again] = world.take();
+  assert.equal(again.data.token, 'T3');
+  ack(world, again, 1000);
+  assert.deepEqual(world.ack({ A: 5 }, { recovered: ['A'] }).resume.positions, { A: { seq: 5, ts: 50 } });
+});
+
+test('closed with 4001, it comes back with a new token, and stays away with the same one', async () => {
+  for (const [token, state] of [['T', 'closed'], [() => 'T', 'waiting']]) {
+    const { world, auth } = await shown(token);
+    world.say({ type: 'error', id: auth.id, code: 'UNAUTHORIZED', message: 'no' });
+    assert.deepEqual(world.of('error'), [{ code: 'UNAUTHORIZED', message: 'no', names: [] }]);
+    await world.drop(4001, 'unauthorized');
+    assert.deepEqual([world.client.state, world.of('state').at(-1).reason], [state, 'unauthorized']);
+  }
+  const { world, auth } = await shown(() => 'T');
+  ack(world, auth, 60);
+  await world.drop(4003, 'forbidden');
+  assert.equal(world.client.state, 'closed');
+});
+
+test('without a token to show it waits, and tries again', async () => {
+  let broken = true;
+  const { world, sent } = await shown(() => { if (broken) throw new Error('away'); return 'T'; });
+  assert.deepEqual(sent, []);
+  assert.deepEqual([world.failures.length, world.client.state, world.socket.readyState], [1, 'waiting', 3]);
+  broken = false;
+  await world.advance(1000);
+  world.welcome();
+  await world.settle();
+  assert.equal(world.take()[0].data.token, 'T');
+});
+
+test('while the old token lives a new one that fails is asked for again', async () => {
+  const answers = ['T1', null, 'T2', 'T3'];
+  const { world, auth } = await shown(() => answers.shift());
+  ack(world, auth, 25);
+  world.ack({ A: 4 });
+  await world.advance(20_000);
+  assert.deepEqual(world.take(), []);
+  // 80 % of the 5 s that are left, then the least that it waits.
+  await world.advance(4_000);
+  const [refused] = world.take();
+  assert.equal(refused.data.token, 'T2');
+  world.say({ type: 'error', id: refused.id, code: 'UNAUTHORIZED', message: 'no' });
+  assert.equal(world.client.state, 'open');
+  await world.advance(999);
+  assert.deepEqual(world.take(), []);
+  await world.advance(1);
+  assert.deepEqual(world.take().map((m) => m.data.token), ['T3']);
+});
+
+test('a token that comes when its connection is gone is not shown to the next', async () => {
+  const given = [];
+  const { world } = await shown(() => new Promise((resolve) => given.push(resolve)));
+  await world.drop();
+  await world.advance(1000);
+  world.welcome();
+  given[0]('late');
+  await world.settle();
+  assert.deepEqual(world.take(), []);
+  given[1]('T');
+  await world.settle();
+  assert.deepEqual(world.take().map((m) => m.data.token), ['T']);
+});
+
+test('what a new token does not allow is no longer subscribed, now or after a resume', async () => {
+  const world = World.open(['A', 'B', 'C'], { A: 1, B: 1, C: 1 });
+  world.say({ type: 'unsubscription_ack', unsubscribed: ['A'], count: 2, reason: 'forbidden' });
+  assert.deepEqual(world.of('unsubscribed'), [{ names: ['A'], reason: 'forbidden' }]);
+  await world.drop();
+  await world.advance(1000);
+  world.welcome();
+  const unrecovered = [{ channel: 'B', reason: 'forbidden' }];
+  world.ack({ C: 1 }, { recovered: ['C'], unrecovered });
+  assert.deepEqual(world.of('subscribed').at(-1).unrecovered, unrecovered);
+  assert.deepEqual(world.client.subscriptions.map((s) => [s.name, s.active]), [['C', true]]);
+});

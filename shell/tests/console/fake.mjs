@@ -13,7 +13,7 @@ export class World {
   admission = () => { throw new Error('unreachable'); };
   #timers = [];
 
-  constructor() {
+  constructor(options = {}) {
     const world = this;
     class FakeSocket {
       readyState = 0;
@@ -26,6 +26,7 @@ export class World {
       close() { this.readyState = 3; }
     }
     this.client = new OdinClient('ws://host/ws', {
+      ...options,
       WebSocket: FakeSocket,
       now: () => this.now,
       random: () => this.chance,
@@ -41,7 +42,8 @@ export class World {
         return this.admission();
       },
     });
-    const types = ['state', 'subscribed', 'message', 'replayed', 'lost', 'reset', 'gap', 'error', 'goaway', 'unsubscribed'];
+    const types = ['state', 'subscribed', 'message', 'replayed', 'lost', 'reset', 'gap', 'error', 'goaway', 'unsubscribed',
+      'authenticated'];
     for (const type of types) this.client.on(type, (detail) => this.events.push([type, detail]));
   }
 

@@ -1,6 +1,7 @@
 //! The real binary from outside: real sockets, real processes, a real nats-server.
 
 mod admission;
+mod auth;
 mod bad_frames;
 mod bad_input;
 mod client;

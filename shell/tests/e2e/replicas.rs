@@ -11,7 +11,13 @@ use crate::stream::{create_stream, jetstream, publish};
 
 /// A server on the stream, ready.
 fn start(nats: &NatsServer) -> Server {
-    let server = Server::start(&["--source", "jetstream", "--nats-url", &nats.url()]);
+    start_with(nats, &[])
+}
+
+fn start_with(nats: &NatsServer, args: &[&str]) -> Server {
+    let url = nats.url();
+    let source = ["--source", "jetstream", "--nats-url", &url];
+    let server = Server::start(&[&source, args].concat());
     server.until_health(200, Duration::from_secs(20));
     server
 }
@@ -93,14 +99,57 @@ async fn a_client_continues_on_another_server_with_exactly_what_it_missed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_started_later_says_what_it_cannot_recover() {
+async fn a_server_that_started_later_takes_what_is_missing_from_the_stream() {
+    let nats = NatsServer::start();
+    let jetstream = jetstream(&nats).await;
+    create_stream(&jetstream).await;
+    for (value, channel) in ["a", "a", "q", "a", "b", "a"].into_iter().enumerate() {
+        publish(&jetstream, channel, &(value + 1).to_string()).await;
+    }
+    let one = start(&nats);
+    let mut client = Client::connect(one.addr).await;
+    let epoch = client.subscribe(&["a"]).await["epoch"].clone();
+
+    // What this server has of `a` is its last value, 6.
+    let position = json!({"epoch": epoch, "positions": {"a": 1, "q": 3}});
+    let (mut client, ack) = resume(&one, &["a", "q"], &position).await;
+    assert_eq!(ack["unrecovered"], json!([]));
+    assert_eq!(ack["recovered"], json!(["a", "q"]));
+    assert_eq!(ack["positions"], json!({"a": 1, "q": 3}));
+    assert_eq!(publish(&jetstream, "a", "7").await, 7);
+    for (seq, prev) in [(2, 1), (4, 2), (6, 4), (7, 6)] {
+        let message = client.next_message().await;
+        assert_eq!(place(&message), json!(["a", seq, prev, seq]));
+    }
+
+    let everything = json!({"epoch": epoch, "positions": {">": 2}});
+    let (mut client, ack) = resume(&one, &[">"], &everything).await;
+    assert_eq!(ack["recovered"], json!([">"]));
+    for (channel, seq, prev) in [
+        ("q", 3, 0),
+        ("a", 4, 2),
+        ("b", 5, 0),
+        ("a", 6, 4),
+        ("a", 7, 6),
+    ] {
+        let message = client.next_message().await;
+        assert_eq!(place(&message), json!([channel, seq, prev, seq]));
+    }
+    assert!(one.metric("ws_history_fetches_total") >= 2.0);
+    assert_eq!(one.metric("ws_history_failed_total"), 0.0);
+    assert!(one.metric("ws_history_pages") >= 1.0);
+    assert!(one.metric("ws_history_bytes") > 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_history_a_server_that_started_later_says_what_it_cannot_recover() {
     let nats = NatsServer::start();
     let jetstream = jetstream(&nats).await;
     create_stream(&jetstream).await;
     for (value, channel) in ["a", "a", "q", "a", "b"].into_iter().enumerate() {
         publish(&jetstream, channel, &(value + 1).to_string()).await;
     }
-    let one = start(&nats);
+    let one = start_with(&nats, &["--history-bytes", "0"]);
     let mut client = Client::connect(one.addr).await;
     let epoch = client.subscribe(&["a"]).await["epoch"].clone();
 

@@ -32,16 +32,32 @@ impl Server {
     /// The same in a folder.
     #[track_caller]
     pub(crate) fn start_in(folder: &Path, args: &[&str]) -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::start_at(listen, folder, args)
+    }
+
+    /// The same at an address, which is where one before it was.
+    #[track_caller]
+    pub(crate) fn start_at(listen: SocketAddr, folder: &Path, args: &[&str]) -> Self {
+        let mut command = Self::command();
+        command.args(["--listen", &listen.to_string(), "--log", "warn"]);
+        command.args(args).current_dir(folder);
+        Self::spawn(command)
+    }
+
+    /// The program, without an environment.
+    pub(crate) fn command() -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_odin-ws"));
+        command.env_clear().stdin(Stdio::null());
+        command
+    }
+
+    /// Runs this command, which is [`Self::command`] with more, and listens somewhere.
+    #[track_caller]
+    pub(crate) fn spawn(mut command: Command) -> Self {
         let begun = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_odin-ws"))
-            .args(["--listen", "127.0.0.1:0", "--log", "warn"])
-            .args(args)
-            .current_dir(folder)
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
+        command.stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the server starts");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("its output");
         BufReader::new(stdout).read_line(&mut line).expect("a line");

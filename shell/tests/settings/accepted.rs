@@ -27,7 +27,7 @@ fn nothing_given_is_the_documented_default() {
 #[test]
 fn the_defaults_are_those_of_the_core() {
     let s = run(&[], &[]);
-    assert_eq!(s.core_config(), odin_core::config::Config::default());
+    assert_eq!(s.core_config(1), odin_core::config::Config::default());
     assert_eq!(s.feed_config(), odin_core::config::FeedConfig::default());
     assert_eq!(
         s.gate_config(16_384),
@@ -166,7 +166,14 @@ fn demo_is_on_for_the_embedded_source_alone() {
 #[test]
 fn zero_turns_a_limit_off() {
     for spec in TABLE.iter().filter(|spec| spec.help.contains("; 0: ")) {
-        run(&[&spec.flag(), "0"], &[]);
+        // Some go with this source only, and none with another only; of authentication and of idempotency there is
+        // something to set only where there is a key, or no stream.
+        let with: &[&str] = match spec.name {
+            name if name.starts_with("auth_") => &["--auth-secret-file", "secret"],
+            name if name.starts_with("idempotency_") => &[],
+            _ => &["--source", "jetstream"],
+        };
+        run(&[&[spec.flag().as_str(), "0"], with].concat(), &[]);
     }
     assert_eq!(
         run(&["--max-connections", "0"], &[]).max_connections(Some(512 * MIB), 5_064),
@@ -236,4 +243,30 @@ fn loopback_and_trusted_proxies_are_exempt() {
         );
     }
     assert!(run(&["--trusted-proxies", "0.0.0.0/0"], &[]).is_exempt([192, 0, 2, 1].into()));
+}
+
+#[test]
+fn windows_are_for_all_or_for_names_and_patterns() {
+    let s = run(&[], &[]);
+    assert_eq!(s.coalesce_config().spans(), 0);
+    let ms = Duration::from_millis;
+    let expected = vec![
+        ("ETH.*".to_owned(), ms(20)),
+        ("a=b".to_owned(), ms(0)),
+        (">".to_owned(), ms(1_000)),
+    ];
+    let args = [
+        "--coalesce",
+        "5ms",
+        "--coalesce-channels",
+        "ETH.*=20ms, a=b=0,>=1s",
+    ];
+    let s = run(&args, &[]).coalesce_config();
+    assert_eq!((s.all, &s.channels, s.spans()), (ms(5), &expected, 3));
+    assert_eq!(s.bytes_max, 8 << 20);
+    let file = "coalesce = \"5ms\"\ncoalesce_channels = [\"ETH.*=20ms\", \"a=b=0\", \">=1s\"]";
+    let Ok(Loaded::Run(again)) = with_file(file, &[], &[]) else {
+        panic!("refused")
+    };
+    assert_eq!(again.coalesce_config(), s);
 }

@@ -32,6 +32,16 @@ fn a_bad_value_is_refused_with_its_key_and_what_is_accepted() {
             "log_messages: `0` (from --log-messages) is not a whole number from 1 to 1000000000",
         ),
         (
+            vec!["--coalesce", "2s"],
+            vec![],
+            "coalesce: `2s` (from --coalesce) is not a duration with its unit (ms, s, m, h, d), such as 500ms, 25s or 1m30s; from 0 to 1s",
+        ),
+        (
+            vec!["--coalesce-channels", "ETH.*=20ms,BTC.>.x=5ms"],
+            vec![],
+            "coalesce_channels: `ETH.*=20ms,BTC.>.x=5ms` (from --coalesce-channels) is not values separated by commas, each a channel's name or a pattern with a duration, such as ETH.*=20ms; from 0 to 1s",
+        ),
+        (
             vec!["--listen", "3004"],
             vec![],
             "listen: `3004` (from --listen) is not an IP address with a port, such as 127.0.0.1:3004 or [::]:3004",
@@ -87,6 +97,10 @@ fn values_at_and_past_their_bounds() {
         ("--allowed-hosts", "a.b:1,[::1]", "http://a.b"),
         ("--publish-token", "abc", ""),
         ("--admin-token", "-abc", "a b"),
+        ("--idempotency-window", "1s", "999ms"),
+        ("--idempotency-keys", "1", "0"),
+        ("--auth-keys", "a.pem,b.json", "a.pem,"),
+        ("--auth-secret-file", "a", ""),
         ("--log", "warn,odin_shell=debug", "odin_shell=loud"),
     ] {
         run(&[flag, good], &[]);
@@ -187,6 +201,15 @@ fn contradictions_name_their_keys() {
             vec!["message_burst", "message_rate"],
         ),
         (
+            vec![
+                "--coalesce",
+                "9ms",
+                "--coalesce-channels",
+                "a=1ms,b=2ms,c=3ms,d=4ms,e=5ms,f=6ms,g=7ms,h=8ms,i=0",
+            ],
+            vec!["coalesce_channels", "coalesce"],
+        ),
+        (
             vec!["--ip-accept-rate", "5"],
             vec!["ip_accept_burst", "ip_accept_rate"],
         ),
@@ -209,6 +232,29 @@ fn contradictions_name_their_keys() {
         (vec!["--demo", "--source", "nats"], vec!["demo", "source"]),
         (vec!["--nats-url", "nats://a:1"], vec!["nats_url", "source"]),
         (vec!["--stream", "S"], vec!["stream", "source"]),
+        (
+            vec!["--history-bytes", "1MiB"],
+            vec!["history_bytes", "source"],
+        ),
+        (
+            vec!["--history-fetches", "2", "--source", "nats"],
+            vec!["history_fetches", "source"],
+        ),
+        (
+            vec![
+                "--history-fetches",
+                "2",
+                "--history-bytes",
+                "0",
+                "--source",
+                "jetstream",
+            ],
+            vec!["history_fetches", "history_bytes"],
+        ),
+        (
+            vec!["--history-bytes", "1MiB", "--source", "jetstream"],
+            vec!["payload_bytes_max", "history_bytes"],
+        ),
         (
             vec!["--stream", "S", "--source", "nats"],
             vec!["stream", "source"],

@@ -15,6 +15,8 @@ fn printed_settings_can_be_fed_back() {
         "10.0.0.0/8",
         "--idle-timeout",
         "1m30s",
+        "--coalesce-channels",
+        "ETH.*=20ms,BTC=0",
     ];
     let text = print(&args, &[]);
     for line in [
@@ -24,6 +26,7 @@ fn printed_settings_can_be_fed_back() {
         "idle_timeout = \"1m30s\"",
         "log_bytes = \"64MiB\"",
         "trusted_proxies = [\"10.0.0.0/8\"]",
+        "coalesce_channels = [\"ETH.*=20ms\", \"BTC=0\"]",
         "# publish_token is not set",
         "# stream = \"ODIN_TOKENS\" (not used by this source)",
     ] {

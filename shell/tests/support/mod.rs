@@ -4,3 +4,4 @@
 
 pub mod collect;
 pub mod nats;
+pub mod proxy;

@@ -13,10 +13,23 @@ use std::time::{Duration, Instant};
 const START_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What to do where nats-server is missing.
-const INSTALL: &str = "install it with `make setup` (Debian: apt-get install nats-server), or name one by NATS_SERVER";
+const INSTALL: &str = "install it with `make setup`, or name one by NATS_SERVER, NATS_SERVER_OLD (2.9) or \
+    NATS_SERVER_CURRENT";
+
+/// Which nats-server to run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Version {
+    /// `NATS_SERVER`, else that of `PATH`, else where Debian puts it, which is not in everyone's `PATH`.
+    Any,
+    /// The one of Debian 12 (2.9): `NATS_SERVER_OLD`, else where Debian puts it.
+    Old,
+    /// A current one: `NATS_SERVER_CURRENT`, else the one that `make setup` installs.
+    Current,
+}
 
 /// A running nats-server; it is killed when dropped.
 pub struct NatsServer {
+    version: Version,
     port: u16,
     store: tempfile::TempDir,
     /// A configuration file in a directory of its own.
@@ -27,7 +40,13 @@ pub struct NatsServer {
 impl NatsServer {
     /// Starts a server with JetStream.
     pub fn start() -> Self {
+        Self::start_version(Version::Any)
+    }
+
+    /// Starts a server of this version with JetStream.
+    pub fn start_version(version: Version) -> Self {
         let mut server = Self::stopped();
+        server.version = version;
         server.restart();
         server
     }
@@ -37,6 +56,7 @@ impl NatsServer {
         let port = free_port();
         let store = tempfile::tempdir().expect("a temporary directory");
         Self {
+            version: Version::Any,
             port,
             store,
             config: None,
@@ -46,7 +66,13 @@ impl NatsServer {
 
     /// Starts a server with JetStream and this configuration beside its options.
     pub fn configured(config: &str) -> Self {
+        Self::configured_version(Version::Any, config)
+    }
+
+    /// The same with a server of this version.
+    pub fn configured_version(version: Version, config: &str) -> Self {
         let mut server = Self::stopped();
+        server.version = version;
         let dir = tempfile::tempdir().expect("a temporary directory");
         std::fs::write(dir.path().join("nats.conf"), config).expect("the file can be written");
         server.config = Some(dir);
@@ -60,7 +86,8 @@ impl NatsServer {
             self.child.is_none(),
             "a store is copied while nobody writes"
         );
-        let fork = Self::stopped();
+        let mut fork = Self::stopped();
+        fork.version = self.version;
         copy(self.store.path(), fork.store.path()).expect("the store can be copied");
         fork
     }
@@ -76,6 +103,29 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// Sends a signal to the running server.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let child = self.child.as_ref().expect("the server runs");
+        let pid = rustix::process::Pid::from_child(child);
+        rustix::process::kill_process(pid, signal).expect("a signal");
+    }
+
+    /// The port that clients connect to.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The running server's process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Waits until the server has ended by itself.
+    pub fn ended(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.wait().expect("the server ends");
+    }
+
     /// Kills the server with SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -87,7 +137,7 @@ impl NatsServer {
     /// Starts the server on its port and store, and waits until it answers.
     pub fn restart(&mut self) {
         self.kill();
-        let program = program();
+        let program = self.version.program();
         let child = Command::new(&program)
             .args([
                 "-a",
@@ -142,20 +192,27 @@ impl Drop for NatsServer {
     }
 }
 
-/// The nats-server to run: `NATS_SERVER`, else that of `PATH`, else where Debian puts it, which is not in
-/// everyone's `PATH`.
-fn program() -> String {
-    if let Ok(program) = std::env::var("NATS_SERVER") {
-        return program;
+impl Version {
+    fn program(self) -> String {
+        let variable = match self {
+            Self::Any => "NATS_SERVER",
+            Self::Old => "NATS_SERVER_OLD",
+            Self::Current => "NATS_SERVER_CURRENT",
+        };
+        if let Ok(program) = std::env::var(variable) {
+            return program;
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let in_path = std::env::split_paths(&path).any(|dir| dir.join("nats-server").is_file());
+        match self {
+            Self::Any if in_path => "nats-server".into(),
+            Self::Any | Self::Old => "/usr/sbin/nats-server".into(),
+            Self::Current => {
+                let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools/venv/bin/");
+                format!("{tools}nats-server")
+            }
+        }
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|folder| folder.join("nats-server").is_file());
-    let program = if found {
-        "nats-server"
-    } else {
-        "/usr/sbin/nats-server"
-    };
-    program.into()
 }
 
 /// A port that nobody listens on, below those that Linux gives to outgoing connections: a server that

@@ -3,6 +3,7 @@
 //! The stream outlives the broker's host: what a restart loses is decided by whoever restarts it.
 //! Messages are published on the broker's own host, so that nothing is published while it is down.
 
+mod history;
 mod serve;
 pub mod stream;
 mod upstream;
@@ -19,6 +20,7 @@ use crate::bell::Bell;
 use crate::dice::Dice;
 use crate::oracle::{LineId, Oracle};
 use crate::trace::{FNV_OFFSET, Trace, fnv1a, now};
+pub use history::SimHistory;
 pub use serve::run;
 use stream::{FOREIGN, Limits, PREFIX, Stored, Stream};
 pub use upstream::SimUpstream;

@@ -135,9 +135,29 @@ impl Session {
                 self.fetching = Some(id);
                 return;
             }
+            Ask::Tail { id } => {
+                let consumer = self.consumer.as_ref();
+                match consumer.and_then(|consumer| consumer.tail(&broker.stream)) {
+                    Some(tail) => Say::Tail { id, tail },
+                    None => Say::Failed { id },
+                }
+            }
+            Ask::Deleted { id, range } => Say::Deleted {
+                id,
+                to: range.to,
+                ranges: broker.stream.missing(range),
+            },
             Ask::Write { id, nonce } => {
                 broker.stream.set_nonce(nonce);
                 Say::Written { id }
+            }
+            Ask::Past { id, after, topic } => {
+                let (extent, messages) = broker.stream.past(&topic, after);
+                Say::Past {
+                    id,
+                    extent,
+                    messages,
+                }
             }
             Ask::Ping => Say::Pong,
         };

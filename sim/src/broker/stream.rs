@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use odin_core::feed::{DeliverPolicy, EpochNonce, StreamInfo};
+use odin_core::feed::{DeliverPolicy, EpochNonce, SeqRange, StreamInfo, Tail};
+use odin_core::history::{Extent, PAGE_MESSAGES_MAX};
+
+use super::wire::PastMessage;
+use crate::past::Past;
 
 /// What the stream's subjects have in common; the channel's name follows.
 pub const PREFIX: &str = "odin.token.";
@@ -158,6 +162,45 @@ impl Stream {
         }
     }
 
+    /// What it holds of a topic after a seq.
+    #[must_use]
+    pub fn past(&self, topic: &str, after: u64) -> (Extent, Vec<PastMessage>) {
+        let past = Past {
+            created: self.created,
+            last_seq: self.last_seq,
+            strip: PREFIX,
+            payload_bytes_max: 0,
+            messages_max: PAGE_MESSAGES_MAX,
+        };
+        let held = self.messages.iter();
+        let held = held.map(|(seq, held)| (*seq, &*held.subject, held.time, &*held.payload));
+        let (extent, stored) = past.read(topic, after, held);
+        let messages = stored.into_iter().filter_map(|stored| {
+            let held = self.messages.get(&stored.seq)?;
+            Some(PastMessage {
+                seq: stored.seq,
+                prev: stored.prev,
+                time: stored.time,
+                subject: Arc::clone(&held.subject),
+                payload: held.payload.clone(),
+            })
+        });
+        (extent, messages.collect())
+    }
+
+    /// What of a range it does not have.
+    #[must_use]
+    pub fn missing(&self, range: SeqRange) -> Vec<SeqRange> {
+        let mut ranges: Vec<SeqRange> = Vec::new();
+        for seq in (range.from..=range.to).filter(|seq| !self.messages.contains_key(seq)) {
+            match ranges.last_mut() {
+                Some(last) if last.to + 1 == seq => last.to = seq,
+                _ => ranges.push(SeqRange { from: seq, to: seq }),
+            }
+        }
+        ranges
+    }
+
     fn next_followed(&self, from: u64) -> Option<(u64, &Stored)> {
         let mut rest = self.messages.range(from..);
         let found = rest.find(|(_, stored)| stored.subject.starts_with(PREFIX));
@@ -228,6 +271,18 @@ impl Consumer {
     #[must_use]
     pub fn pending(&self) -> u64 {
         self.pending
+    }
+
+    /// Where it is, beside the end of its stream; `None`: that is no more.
+    #[must_use]
+    pub fn tail(&self, stream: &Stream) -> Option<Tail> {
+        let left = self.snapshot.iter();
+        let left = left.filter(|seq| stream.messages.contains_key(seq)).count() as u64;
+        (stream.created == self.created).then(|| Tail {
+            info: stream.info(),
+            delivered: self.place,
+            pending: left + stream.followed_from(self.next),
+        })
     }
 
     /// The next message. `Err`: the stream that it was made for is no more.

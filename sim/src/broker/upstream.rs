@@ -1,5 +1,6 @@
 //! A server's connection to the simulated broker, behind the same seam as NATS.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -37,6 +38,12 @@ pub struct SimUpstream {
     reports: mpsc::Receiver<Report>,
     /// The number of the last command.
     last: u64,
+    /// The number of the `Fetch` whose consumer is still wanted; 0: of none.
+    fetch: u64,
+    /// Whether nothing is to be delivered until the next `Fetch`.
+    paused: bool,
+    /// What came meanwhile.
+    ahead: VecDeque<UpstreamEvent>,
 }
 
 impl SimUpstream {
@@ -57,6 +64,9 @@ impl SimUpstream {
             commands,
             reports,
             last: 0,
+            fetch: 0,
+            paused: false,
+            ahead: VecDeque::new(),
         }
     }
 }
@@ -66,18 +76,51 @@ impl Upstream for SimUpstream {
 
     async fn next(&mut self) -> Option<UpstreamEvent> {
         loop {
+            if !self.paused
+                && let Some(event) = self.ahead.pop_front()
+            {
+                return Some(event);
+            }
             let (of, event) = self.reports.recv().await?;
             // Answers to what was superseded must not be given.
-            if of.is_none_or(|of| of == self.last) {
-                return Some(event);
+            match of {
+                None => {
+                    self.drop_consumer();
+                    return Some(event);
+                }
+                Some(of) if of == self.fetch && self.paused => self.ahead.push_back(event),
+                Some(of) if of == self.fetch || of == self.last => return Some(event),
+                Some(_) => {}
             }
         }
     }
 
     fn carry_out(&mut self, command: Command) {
         self.last += 1;
+        match command {
+            Command::ReadTail => {}
+            Command::ReadDeleted(_) => self.paused = true,
+            Command::Fetch if self.paused => {
+                // The consumer goes on as it did.
+                self.paused = false;
+                return;
+            }
+            Command::Fetch => self.fetch = self.last,
+            Command::ReadInfo | Command::OpenConsumer(_) | Command::WriteNonce(_) => {
+                self.drop_consumer();
+            }
+        }
         // The task ends with its host, and this with it.
         let _ = self.commands.send((self.last, command));
+    }
+}
+
+impl SimUpstream {
+    /// What the consumer sent is not wanted any more.
+    fn drop_consumer(&mut self) {
+        self.fetch = 0;
+        self.paused = false;
+        self.ahead.clear();
     }
 }
 
@@ -168,6 +211,8 @@ impl Link {
             Command::ReadInfo => (Ask::Info { id }, answered),
             Command::OpenConsumer(policy) => (Ask::Open { id, policy }, answered),
             Command::WriteNonce(nonce) => (Ask::Write { id, nonce }, answered),
+            Command::ReadTail => (Ask::Tail { id }, answered),
+            Command::ReadDeleted(range) => (Ask::Deleted { id, range }, answered),
             Command::Fetch => (Ask::Fetch { id }, None),
         };
         self.waiting = waiting;
@@ -176,9 +221,11 @@ impl Link {
 
     fn hear(&mut self, say: Say) -> Option<(u64, UpstreamEvent)> {
         let (id, event) = match say {
-            Say::Pong => return None,
+            Say::Pong | Say::Past { .. } => return None,
             Say::Info { id, info } => (id, UpstreamEvent::Info(info)),
             Say::Opened { id, pending } => (id, UpstreamEvent::ConsumerOpened { pending }),
+            Say::Tail { id, tail } => (id, UpstreamEvent::Tail(tail)),
+            Say::Deleted { id, to, ranges } => (id, UpstreamEvent::Deleted { to, ranges }),
             Say::Written { id } => (id, UpstreamEvent::NonceWritten),
             Say::Heartbeat { id } => (id, UpstreamEvent::Heartbeat),
             Say::Failed { id } => (id, UpstreamEvent::Failed),

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use odin_core::feed::{DeliverPolicy, EpochNonce, StreamInfo};
+use odin_core::feed::{DeliverPolicy, EpochNonce, SeqRange, StreamInfo, Tail};
+use odin_core::history::{Anchor, Extent};
 
 /// What a server asks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Ask {
     /// The stream's state.
     Info {
@@ -31,6 +32,27 @@ pub enum Ask {
     Fetch {
         /// Echoed with each message.
         id: u64,
+    },
+    /// The stream's state and the consumer's.
+    Tail {
+        /// Echoed in the answer.
+        id: u64,
+    },
+    /// What of a range the stream does not have.
+    Deleted {
+        /// Echoed in the answer.
+        id: u64,
+        /// The range.
+        range: SeqRange,
+    },
+    /// What the stream holds of a topic.
+    Past {
+        /// Echoed in the answer.
+        id: u64,
+        /// Messages after this seq.
+        after: u64,
+        /// A channel or a pattern.
+        topic: Arc<str>,
     },
     /// Is anybody there?
     Ping,
@@ -79,8 +101,48 @@ pub enum Say {
         /// Of the question.
         id: u64,
     },
+    /// The stream's state and the consumer's.
+    Tail {
+        /// Of the question.
+        id: u64,
+        /// The states.
+        tail: Tail,
+    },
+    /// What the stream does not have.
+    Deleted {
+        /// Of the question.
+        id: u64,
+        /// The end of the range.
+        to: u64,
+        /// What of it is gone.
+        ranges: Vec<SeqRange>,
+    },
+    /// What the stream holds of a topic.
+    Past {
+        /// Of the question.
+        id: u64,
+        /// What the stream says of itself.
+        extent: Extent,
+        /// The messages.
+        messages: Vec<PastMessage>,
+    },
     /// Somebody is there.
     Pong,
+}
+
+/// A message that the stream holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PastMessage {
+    /// Its seq.
+    pub seq: u64,
+    /// The seq before it on its subject, see [`odin_core::history::Stored::prev`].
+    pub prev: Option<u64>,
+    /// Nanoseconds since the Unix epoch.
+    pub time: u64,
+    /// The subject.
+    pub subject: Arc<str>,
+    /// The payload.
+    pub payload: Bytes,
 }
 
 fn frame(to: &mut BytesMut, tag: u8, body: impl FnOnce(&mut BytesMut)) {
@@ -104,10 +166,42 @@ fn unframe(from: &mut BytesMut) -> Option<(u8, Bytes)> {
     Some((body.get_u8(), body))
 }
 
+fn put_info(info: &StreamInfo, to: &mut BytesMut) {
+    let fields = [info.created, info.first_seq, info.last_seq];
+    fields.into_iter().for_each(|field| to.put_u64(field));
+    to.put_u64(info.num_deleted);
+    to.put_u8(u8::from(info.covers_all));
+    to.put_u8(u8::from(info.nonce.is_some()));
+    let nonce = info.nonce.map_or([0; 2], |n| [n.rollbacks, n.random]);
+    nonce.into_iter().for_each(|field| to.put_u64(field));
+}
+
+fn get_info(from: &mut Bytes) -> StreamInfo {
+    StreamInfo {
+        created: from.get_u64(),
+        first_seq: from.get_u64(),
+        last_seq: from.get_u64(),
+        num_deleted: from.get_u64(),
+        covers_all: from.get_u8() == 1,
+        nonce: {
+            let is_there = from.get_u8() == 1;
+            let (rollbacks, random) = (from.get_u64(), from.get_u64());
+            is_there.then_some(EpochNonce { rollbacks, random })
+        },
+    }
+}
+
+fn get_range(from: &mut Bytes) -> SeqRange {
+    SeqRange {
+        from: from.get_u64(),
+        to: from.get_u64(),
+    }
+}
+
 impl Ask {
     /// Appends the frame.
-    pub fn encode(self, to: &mut BytesMut) {
-        match self {
+    pub fn encode(&self, to: &mut BytesMut) {
+        match *self {
             Self::Info { id } => frame(to, 0, |b| b.put_u64(id)),
             Self::Open { id, policy } => frame(to, 1, |b| {
                 b.put_u64(id);
@@ -121,6 +215,20 @@ impl Ask {
             Self::Write { id, nonce } => frame(to, 4, |b| {
                 let fields = [id, nonce.rollbacks, nonce.random];
                 fields.into_iter().for_each(|field| b.put_u64(field));
+            }),
+            Self::Tail { id } => frame(to, 5, |b| b.put_u64(id)),
+            Self::Deleted { id, range } => frame(to, 6, |b| {
+                let fields = [id, range.from, range.to];
+                fields.into_iter().for_each(|field| b.put_u64(field));
+            }),
+            Self::Past {
+                id,
+                after,
+                ref topic,
+            } => frame(to, 7, |b| {
+                b.put_u64(id);
+                b.put_u64(after);
+                b.put_slice(topic.as_bytes());
             }),
         }
     }
@@ -150,6 +258,16 @@ impl Ask {
                     random: body.get_u64(),
                 },
             },
+            7 => Self::Past {
+                id: body.get_u64(),
+                after: body.get_u64(),
+                topic: String::from_utf8_lossy(&body).into(),
+            },
+            5 => Self::Tail { id: body.get_u64() },
+            6 => Self::Deleted {
+                id: body.get_u64(),
+                range: get_range(&mut body),
+            },
             other => panic!("a question with the tag {other}"),
         })
     }
@@ -160,13 +278,24 @@ impl Say {
     pub fn encode(&self, to: &mut BytesMut) {
         match self {
             Self::Info { id, info } => frame(to, 0, |b| {
-                let fields = [*id, info.created, info.first_seq, info.last_seq];
-                fields.into_iter().for_each(|field| b.put_u64(field));
-                b.put_u64(info.num_deleted);
-                b.put_u8(u8::from(info.covers_all));
-                b.put_u8(u8::from(info.nonce.is_some()));
-                let nonce = info.nonce.map_or([0; 2], |n| [n.rollbacks, n.random]);
-                nonce.into_iter().for_each(|field| b.put_u64(field));
+                b.put_u64(*id);
+                put_info(info, b);
+            }),
+            Self::Tail { id, tail } => frame(to, 7, |b| {
+                b.put_u64(*id);
+                put_info(&tail.info, b);
+                b.put_u64(tail.delivered);
+                b.put_u64(tail.pending);
+            }),
+            Self::Deleted {
+                id,
+                to: end,
+                ranges,
+            } => frame(to, 8, |b| {
+                b.put_u64(*id);
+                b.put_u64(*end);
+                let fields = ranges.iter().flat_map(|range| [range.from, range.to]);
+                fields.for_each(|field| b.put_u64(field));
             }),
             Self::Opened { id, pending } => frame(to, 1, |b| {
                 b.put_u64(*id);
@@ -188,6 +317,15 @@ impl Say {
             Self::Failed { id } => frame(to, 4, |b| b.put_u64(*id)),
             Self::Pong => frame(to, 5, |_| {}),
             Self::Written { id } => frame(to, 6, |b| b.put_u64(*id)),
+            Self::Past {
+                id,
+                extent,
+                messages,
+            } => frame(to, 9, |b| {
+                b.put_u64(*id);
+                put_extent(b, extent);
+                messages.iter().for_each(|message| put_past(b, message));
+            }),
         }
     }
 
@@ -201,17 +339,22 @@ impl Say {
         Some(match tag {
             0 => Self::Info {
                 id: body.get_u64(),
-                info: StreamInfo {
-                    created: body.get_u64(),
-                    first_seq: body.get_u64(),
-                    last_seq: body.get_u64(),
-                    num_deleted: body.get_u64(),
-                    covers_all: body.get_u8() == 1,
-                    nonce: {
-                        let is_there = body.get_u8() == 1;
-                        let (rollbacks, random) = (body.get_u64(), body.get_u64());
-                        is_there.then_some(EpochNonce { rollbacks, random })
-                    },
+                info: get_info(&mut body),
+            },
+            7 => Self::Tail {
+                id: body.get_u64(),
+                tail: Tail {
+                    info: get_info(&mut body),
+                    delivered: body.get_u64(),
+                    pending: body.get_u64(),
+                },
+            },
+            8 => Self::Deleted {
+                id: body.get_u64(),
+                to: body.get_u64(),
+                ranges: {
+                    let count = body.len() / 16;
+                    (0..count).map(|_| get_range(&mut body)).collect()
                 },
             },
             1 => Self::Opened {
@@ -234,8 +377,78 @@ impl Say {
             4 => Self::Failed { id: body.get_u64() },
             5 => Self::Pong,
             6 => Self::Written { id: body.get_u64() },
+            9 => Self::Past {
+                id: body.get_u64(),
+                extent: get_extent(&mut body),
+                messages: {
+                    let mut messages = Vec::new();
+                    while body.has_remaining() {
+                        messages.push(get_past(&mut body));
+                    }
+                    messages
+                },
+            },
             other => panic!("an answer with the tag {other}"),
         })
+    }
+}
+
+/// A number that may be none.
+fn put_option(to: &mut BytesMut, number: Option<u64>) {
+    to.put_u8(u8::from(number.is_some()));
+    to.put_u64(number.unwrap_or(0));
+}
+
+fn get_option(from: &mut Bytes) -> Option<u64> {
+    let is_there = from.get_u8() == 1;
+    let number = from.get_u64();
+    is_there.then_some(number)
+}
+
+fn put_extent(to: &mut BytesMut, extent: &Extent) {
+    let fields = [extent.created, extent.last_seq, extent.to];
+    fields.into_iter().for_each(|field| to.put_u64(field));
+    to.put_u8(u8::from(extent.intact));
+    put_option(to, extent.anchor.map(|anchor| anchor.seq));
+    put_option(to, extent.anchor.map(|anchor| anchor.time));
+}
+
+fn get_extent(from: &mut Bytes) -> Extent {
+    Extent {
+        created: from.get_u64(),
+        last_seq: from.get_u64(),
+        to: from.get_u64(),
+        intact: from.get_u8() == 1,
+        anchor: {
+            let (seq, time) = (get_option(from), get_option(from));
+            seq.zip(time).map(|(seq, time)| Anchor { seq, time })
+        },
+    }
+}
+
+fn put_past(to: &mut BytesMut, message: &PastMessage) {
+    to.put_u64(message.seq);
+    put_option(to, message.prev);
+    to.put_u64(message.time);
+    to.put_u8(u8::try_from(message.subject.len()).unwrap_or(u8::MAX));
+    to.put_slice(message.subject.as_bytes());
+    to.put_u32(u32::try_from(message.payload.len()).unwrap_or(u32::MAX));
+    to.put_slice(&message.payload);
+}
+
+fn get_past(from: &mut Bytes) -> PastMessage {
+    PastMessage {
+        seq: from.get_u64(),
+        prev: get_option(from),
+        time: from.get_u64(),
+        subject: {
+            let length = usize::from(from.get_u8());
+            String::from_utf8_lossy(&from.split_to(length)).into()
+        },
+        payload: {
+            let length = from.get_u32() as usize;
+            from.split_to(length)
+        },
     }
 }
 
@@ -254,6 +467,23 @@ mod tests {
                 payload: Bytes::from_static(b"{}"),
             },
             Say::Opened { id: 8, pending: 9 },
+            Say::Past {
+                id: 10,
+                extent: Extent {
+                    created: 1,
+                    last_seq: 12,
+                    to: 11,
+                    intact: true,
+                    anchor: Some(Anchor { seq: 2, time: 3 }),
+                },
+                messages: vec![PastMessage {
+                    seq: 11,
+                    prev: None,
+                    time: 4,
+                    subject: "odin.token.ETH".into(),
+                    payload: Bytes::from_static(b"[]"),
+                }],
+            },
         ];
         let mut all = BytesMut::new();
         said.iter().for_each(|say| say.encode(&mut all));

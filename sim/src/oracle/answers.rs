@@ -94,8 +94,9 @@ impl Client {
             }
             let latest = asked.mode == "latest";
             if let Some((resume, at)) = wish {
+                let away = self.may_be_unavailable || laws.outages;
                 judge_resume(
-                    laws, m, resume, at, position, latest, recovered, durable, failed,
+                    laws, m, resume, at, position, latest, recovered, durable, failed, away,
                 )?;
             }
             let continues = asked.on_lost == "continue";
@@ -255,6 +256,7 @@ fn judge_resume(
     recovered: bool,
     durable: bool,
     failed: Option<&Unrecovered>,
+    away: bool,
 ) -> Result<(), Fault> {
     let same = m.epoch.as_deref() == Some(resume.epoch.as_str());
     if recovered && !latest && (!same || position != Some(at.seq())) {
@@ -274,8 +276,9 @@ fn judge_resume(
     let timed = matches!(at, Position::Timed { .. });
     let legal = match item.reason.as_str() {
         "epoch_changed" => !same || timed,
-        "ahead_of_log" => same && !durable,
-        "upstream_unavailable" => m.epoch.is_none(),
+        // A durable number line ends before a position only after it went back.
+        "ahead_of_log" => same && (!durable || laws.rolls_back),
+        "upstream_unavailable" => m.epoch.is_none() || away,
         "too_old" => same && !laws.roomy,
         _ => false,
     };

@@ -99,6 +99,8 @@ pub(super) struct Client {
     pub(super) chains: BTreeMap<String, u64>,
     pub(super) replays: Vec<Replay>,
     pub(super) may_close: BTreeSet<u16>,
+    /// The stream could not be asked at a time.
+    pub(super) may_be_unavailable: bool,
 }
 
 impl Client {

@@ -37,6 +37,10 @@ pub struct Laws {
     pub values_bounded: bool,
     /// Nothing ever leaves a log and nothing is deleted upstream, so that `too_old` is never true.
     pub roomy: bool,
+    /// The stream goes back to earlier states.
+    pub rolls_back: bool,
+    /// The upstream is away at times.
+    pub outages: bool,
 }
 
 /// A promise was broken.
@@ -162,6 +166,13 @@ impl Oracle {
     pub fn may_close(&mut self, client: ClientId, code: u16) {
         if let Some(known) = self.clients.get_mut(&client) {
             known.may_close.insert(code);
+        }
+    }
+
+    /// The server may tell this client that it could not ask the stream.
+    pub fn may_be_unavailable(&mut self, client: ClientId) {
+        if let Some(known) = self.clients.get_mut(&client) {
+            known.may_be_unavailable = true;
         }
     }
 

@@ -11,7 +11,10 @@ impl Client {
             return fault("a lost without all of its fields");
         };
         let to = m.to.unwrap_or(u64::MAX);
-        if to < from {
+        if to < from
+            || m.until
+                .is_some_and(|until| until <= to || m.channel.is_some())
+        {
             return fault(format!("a lost of {from}..={to}"));
         }
         let Some(channel) = &m.channel else {
@@ -26,7 +29,7 @@ impl Client {
                         "{name}: a notice of {from} after what came behind it"
                     ));
                 }
-                sub.lost.push((from, to));
+                sub.lost.push((from, m.until.unwrap_or(to)));
                 sub.last = sub.last.max(m.to);
                 sub.seen.clear();
             }

@@ -37,6 +37,7 @@ pub(super) struct Message<'a> {
     pub(super) unrecovered: Vec<Unrecovered>,
     pub(super) from: Option<u64>,
     pub(super) to: Option<u64>,
+    pub(super) until: Option<u64>,
     pub(super) sent: Option<u64>,
     pub(super) reason: Option<String>,
     pub(super) oldest: Option<u64>,

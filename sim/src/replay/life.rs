@@ -116,6 +116,15 @@ impl<'a> Life<'a> {
             Call::Dropped(who, len) if *who == conn => {
                 format!("says {len} bytes, which are over the rate and dropped")
             }
+            Call::Authenticated(who, grant) if *who == conn => format!(
+                "its token is accepted for {} until {:.3} s",
+                grant.channels.join(", "),
+                moment::seconds(grant.expires_at)
+            ),
+            Call::TokenRefused(who, fault) if *who == conn => {
+                format!("its token is not accepted: {}", fault.label())
+            }
+            Call::Revoked(who) if *who == conn => "its token is revoked".to_owned(),
             Call::Binary(who, len) if *who == conn => format!("sends {len} binary bytes"),
             Call::Goodbye(who, code) if *who == conn => {
                 let code = code.map_or("no code".into(), |code| code.to_string());

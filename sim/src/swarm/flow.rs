@@ -52,6 +52,9 @@ impl World {
             self.flush(at, unit)?;
             moved = true;
         }
+        while self.answer_past(at, unit)? {
+            moved = true;
+        }
         let waits = !self.servers[at].units[unit].events.is_empty();
         self.marks.hit_if(Mark::ShardBehind, waits);
         self.flush(at, unit)?;
@@ -106,9 +109,14 @@ impl World {
                     "who has written all is ready again and again".into(),
                 ));
             }
-            while let Some(Output::Close { conn, reason }) =
-                self.servers[at].units[unit].shard.poll_output()
-            {
+            while let Some(output) = self.servers[at].units[unit].shard.poll_output() {
+                let (conn, reason) = match output {
+                    Output::Close { conn, reason } => (conn, reason),
+                    Output::FetchHistory(fetch) => {
+                        self.ask_past(at, unit, fetch);
+                        continue;
+                    }
+                };
                 let closed = Input::Closed { conn, reason };
                 if let Some(peer) = self.peer_of(at, unit, conn) {
                     let heard = self.peers[peer].closing;
@@ -159,6 +167,7 @@ impl World {
         let Some(at_peer) = self.peer_of(at, unit, conn) else {
             return Err(Failure(format!("{conn} is nobody, and is written to")));
         };
+        self.excuse(at_peer, at);
         let peer = &mut self.peers[at_peer];
         if std::mem::take(&mut peer.breaks) {
             self.marks.hit(Mark::WriteFailed);

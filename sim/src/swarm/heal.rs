@@ -102,7 +102,9 @@ impl World {
             .peers
             .iter()
             .any(|peer| peer.home.is_some() && peer.closing);
-        synced && read && !ending
+        let mut units = self.servers.iter().flat_map(|server| &server.units);
+        let asking = units.any(|unit| !unit.past.is_empty());
+        synced && read && !ending && !asking
     }
 
     fn all_have_all(&self) -> Check {

@@ -8,6 +8,7 @@ mod clients;
 mod flow;
 mod heal;
 mod laws;
+mod past;
 mod peer;
 mod rng;
 mod server;

@@ -10,8 +10,9 @@ use odin_core::time::Instant;
 
 use super::STRIP;
 use super::laws::GateLaw;
+use super::past::{self, Asked};
 use super::setup::{Setup, Upstream};
-use super::stream::Consumer;
+use super::stream::{Consumer, Stored};
 use crate::oracle::LineId;
 
 /// The link of a server to its upstream, and the faults that are in it.
@@ -25,6 +26,10 @@ pub(super) struct Link {
     pub(super) slow: bool,
     pub(super) command: Option<Command>,
     pub(super) consumer: Option<Consumer>,
+    /// The message that the Feed wants again after its next `Fetch`: seq, place and content.
+    pub(super) held: Option<(u64, u64, Stored)>,
+    /// The message that it is to be given again.
+    pub(super) again: Option<(u64, u64, Stored)>,
     pub(super) fetching: bool,
     pub(super) heartbeat_at: Instant,
     /// Messages of core NATS were sent while the link was down.
@@ -33,12 +38,16 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn carry_out(&mut self, command: Command) {
-        self.fetching = false;
+        self.fetching = matches!(command, Command::Fetch | Command::ReadTail);
         match command {
-            Command::Fetch => self.fetching = true,
-            Command::ReadInfo | Command::WriteNonce(_) => self.command = Some(command),
+            Command::Fetch => self.again = self.held.take(),
+            Command::ReadInfo
+            | Command::WriteNonce(_)
+            | Command::ReadTail
+            | Command::ReadDeleted(_) => self.command = Some(command),
             Command::OpenConsumer(_) => {
                 self.consumer = None;
+                self.held = None;
                 self.command = Some(command);
             }
         }
@@ -49,6 +58,8 @@ impl Link {
         self.back_at = Some(back_at);
         self.command = None;
         self.consumer = None;
+        self.held = None;
+        self.again = None;
         self.fetching = false;
     }
 }
@@ -59,6 +70,8 @@ pub(super) struct Unit {
     pub(super) shard: Shard,
     pub(super) events: VecDeque<Event>,
     pub(super) held: bool,
+    /// What it wants to know of the past.
+    pub(super) past: Vec<Asked>,
     /// Which client is which connection.
     pub(super) clients: BTreeMap<usize, usize>,
 }
@@ -70,6 +83,8 @@ pub(super) struct Server {
     pub(super) law: GateLaw,
     pub(super) units: Vec<Unit>,
     pub(super) link: Link,
+    /// Until when it may say that the stream could not be asked.
+    pub(super) trouble_until: Instant,
     /// Of sources that number nothing: this server's own line, and its head.
     pub(super) line: LineId,
     pub(super) head: u64,
@@ -92,6 +107,7 @@ impl Server {
             shard: Shard::new(setup.config, seed ^ at << 40),
             events: VecDeque::new(),
             held: false,
+            past: Vec::new(),
             clients: BTreeMap::new(),
         });
         Self {
@@ -103,6 +119,7 @@ impl Server {
                 back_at: Some(now),
                 ..Link::default()
             },
+            trouble_until: Instant::ZERO,
             line,
             head: 0,
             drain_by: None,
@@ -121,10 +138,11 @@ impl Server {
             .units
             .iter()
             .filter_map(|unit| unit.shard.poll_timeout());
+        let past = self.units.iter().filter_map(|unit| past::due(&unit.past));
         let feed = self.feed.poll_timeout();
         let all = [heartbeat, answer, link.back_at, feed]
             .into_iter()
             .flatten();
-        all.chain(shards).min()
+        all.chain(shards).chain(past).min()
     }
 }

@@ -74,11 +74,17 @@ pub(crate) struct Setup {
     pub(crate) rollbacks: bool,
     /// Messages are deleted upstream.
     pub(crate) deletes: bool,
+    /// The stream keeps the last message of each subject only.
+    pub(crate) last_values: bool,
     /// The stream keeps so many messages.
     pub(crate) stream_max: usize,
     /// Messages that are there before the servers are.
     pub(crate) prestored: u64,
     pub(crate) restarts: bool,
+    /// Questions about the past fail, or take long.
+    pub(crate) history_faults: bool,
+    /// The most messages of a page of history.
+    pub(crate) page_messages: usize,
     pub(crate) values_bounded: bool,
     pub(crate) roomy: bool,
 }
@@ -102,7 +108,7 @@ impl Setup {
         let stream = upstream == Upstream::JetStream;
         let rollbacks = stream && rng.one_in(4);
         let shared_stream = stream && !rollbacks && rng.one_in(4);
-        let deletes = stream && !rollbacks && !shared_stream && rng.one_in(2);
+        let deletes = stream && !rollbacks && rng.one_in(2);
         let servers = if stream && !rollbacks && rng.one_in(2) {
             2
         } else {
@@ -142,7 +148,11 @@ impl Setup {
                 usize::MAX
             },
             prestored: if stream { rng.pick(&[0, 0, 3, 20]) } else { 0 },
+            history_faults: rng.one_in(2),
+            page_messages: rng.pick(&[1, 2, 5, 1_000, 1_000]),
             restarts: !rollbacks && !roomy && rng.one_in(3),
+            // What is superseded cannot be compared after a rollback.
+            last_values: stream && !rollbacks && rng.one_in(5),
             roomy,
         }
     }
@@ -170,13 +180,16 @@ fn shard_limits(rng: &mut Rng, roomy: bool) -> Config {
         } else {
             default.last_value_bytes
         },
-        history_bytes: 0,
-        history_fetches: 1,
+        history_bytes: rng.pick(&[0, 1, 1_500, 20_000, default.history_bytes]),
+        history_fetches: rng.pick(&[1, 2, 4]),
         ping_interval: rng.pick(&[secs(0), secs(2), secs(25)]),
         idle_timeout: rng.pick(&[secs(0), secs(5), secs(60), secs(60)]),
         write_stall: rng.pick(&[secs(2), secs(10), secs(10)]),
         subscribe_hold: rng.pick(&[secs(0), secs(1), secs(5)]),
         close_timeout: rng.pick(&[secs(1), secs(5)]),
+        // The clients of the swarm have no tokens.
+        auth: false,
+        auth_timeout: default.auth_timeout,
     }
 }
 

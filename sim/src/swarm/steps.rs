@@ -59,6 +59,8 @@ pub(crate) enum Step {
     Purge { keep: usize },
     /// One message of the stream is deleted.
     Delete { back: u64 },
+    /// A message is stored, and deleted before anyone reads it.
+    Vanish { channel: usize },
     /// The stream is deleted and made again.
     Recreate,
     /// The stream goes back, and grows again by so many messages before anyone looks.
@@ -300,7 +302,10 @@ fn upstream_step(rng: &mut Rng, setup: &Setup) -> Step {
             on: rng.one_in(2),
         },
         10 if setup.deletes => Step::Purge { keep: rng.index(6) },
-        11 | 12 if setup.deletes => Step::Delete { back: rng.below(8) },
+        11 if setup.deletes => Step::Delete { back: rng.below(8) },
+        12 if setup.deletes => Step::Vanish {
+            channel: rng.index(setup.channels.len()),
+        },
         13 if rng.one_in(2) => Step::Recreate,
         14 | 15 if setup.rollbacks => Step::Rollback {
             back: rng.range(1, 12),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use odin_core::feed::{DeliverPolicy, EpochNonce, StreamInfo};
+use odin_core::feed::{DeliverPolicy, EpochNonce, SeqRange, StreamInfo};
 
 use crate::oracle::{LineId, Oracle};
 
@@ -24,6 +24,8 @@ pub(crate) struct Stream {
     pub(crate) last_seq: u64,
     pub(crate) messages: BTreeMap<u64, Stored>,
     pub(crate) max: usize,
+    /// Whether it keeps the last message of each subject only.
+    pub(crate) last_values: bool,
     pub(crate) shared: bool,
     pub(crate) nonce: Option<EpochNonce>,
 }
@@ -41,6 +43,14 @@ pub(crate) struct Consumer {
 impl Stream {
     pub(crate) fn store(&mut self, oracle: &mut Oracle, message: Stored) -> u64 {
         self.last_seq += 1;
+        if self.last_values {
+            let of_it = |(_, m): &(&u64, &Stored)| m.subject == message.subject;
+            let superseded = self.messages.iter().rev().find(of_it).map(|(seq, _)| *seq);
+            if let Some(seq) = superseded {
+                self.messages.remove(&seq);
+                oracle.gone(self.line, seq, seq);
+            }
+        }
         self.messages.insert(self.last_seq, message);
         while self.messages.len() > self.max {
             self.drop_first(oracle);
@@ -94,6 +104,18 @@ impl Stream {
             nonce: self.nonce,
             covers_all: !self.shared,
         }
+    }
+
+    /// What of a range it does not have.
+    pub(crate) fn missing(&self, range: SeqRange) -> Vec<SeqRange> {
+        let mut ranges: Vec<SeqRange> = Vec::new();
+        for seq in (range.from..=range.to).filter(|seq| !self.messages.contains_key(seq)) {
+            match ranges.last_mut() {
+                Some(last) if last.to + 1 == seq => last.to = seq,
+                _ => ranges.push(SeqRange { from: seq, to: seq }),
+            }
+        }
+        ranges
     }
 
     pub(crate) fn open(&self, policy: DeliverPolicy) -> Consumer {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use odin_core::feed::{Command, Delivered, Input};
+use odin_core::feed::{Command, Delivered, Input, Outcome, Tail};
 
 use super::Failure;
 use super::setup::Upstream;
@@ -32,6 +32,10 @@ impl World {
                 let purged = before - self.stream.messages.len();
                 self.marks
                     .hit_if(Mark::PurgedUnread, purged > 0 && unread > keep as u64);
+            }
+            Step::Vanish { channel } => {
+                self.publish(channel, 3)?;
+                self.stream.delete(&mut self.oracle, 0);
             }
             Step::Delete { back } => self.stream.delete(&mut self.oracle, back),
             Step::Recreate if self.setup.upstream == Upstream::JetStream => {
@@ -135,21 +139,43 @@ impl World {
         let server = &mut self.servers[at];
         let link = &mut server.link;
         if let Some(command) = link.command.take() {
-            let input = if link.failures > 0 {
-                link.failures -= 1;
-                Input::Failed
-            } else if let Command::OpenConsumer(policy) = command {
-                let consumer = self.stream.open(policy);
-                let pending = self.stream.pending(&consumer);
-                link.consumer = Some(consumer);
-                Input::ConsumerOpened { pending }
-            } else if let Command::WriteNonce(nonce) = command {
-                self.stream.nonce = Some(nonce);
-                Input::NonceWritten
-            } else {
-                Input::Info(self.stream.info())
+            let mut ranges = Vec::new();
+            let input = match command {
+                _ if link.failures > 0 => {
+                    link.failures -= 1;
+                    link.fetching = false;
+                    Input::Failed
+                }
+                Command::OpenConsumer(policy) => {
+                    let consumer = self.stream.open(policy);
+                    let pending = self.stream.pending(&consumer);
+                    link.consumer = Some(consumer);
+                    Input::ConsumerOpened { pending }
+                }
+                Command::WriteNonce(nonce) => {
+                    self.stream.nonce = Some(nonce);
+                    Input::NonceWritten
+                }
+                Command::ReadTail => match &link.consumer {
+                    Some(consumer) if consumer.life == self.stream.life => Input::Tail(Tail {
+                        info: self.stream.info(),
+                        delivered: consumer.place,
+                        pending: self.stream.pending(consumer),
+                    }),
+                    _ => Input::Failed,
+                },
+                Command::ReadDeleted(asked) => {
+                    ranges = self.stream.missing(asked);
+                    let to = asked.to;
+                    Input::Deleted {
+                        to,
+                        ranges: &ranges,
+                    }
+                }
+                Command::ReadInfo | Command::Fetch => Input::Info(self.stream.info()),
             };
             server.feed.handle(now, input);
+            drop(ranges);
             self.take_outputs(at)?;
             return Ok(true);
         }
@@ -168,7 +194,12 @@ impl World {
             self.stream.next(consumer);
             self.marks.hit(Mark::ConsumerGap);
         }
-        let Some((seq, stored)) = self.stream.next(consumer) else {
+        let next = link.again.take().or_else(|| {
+            let (seq, stored) = self.stream.next(consumer)?;
+            let stored = stored.clone();
+            Some((seq, consumer.place, stored))
+        });
+        let Some((seq, place, stored)) = next else {
             if now < link.heartbeat_at {
                 return Ok(false);
             }
@@ -177,8 +208,6 @@ impl World {
             self.take_outputs(at)?;
             return Ok(true);
         };
-        let place = consumer.place;
-        let stored = stored.clone();
         link.heartbeat_at = now + HEARTBEAT;
         let input = Input::Delivered(Delivered {
             stream_seq: seq,
@@ -188,7 +217,9 @@ impl World {
             subject: &stored.subject,
             payload: &stored.payload,
         });
-        server.feed.handle(now, input);
+        if server.feed.handle(now, input) == Outcome::Held {
+            server.link.held = Some((seq, place, stored));
+        }
         self.take_outputs(at)?;
         Ok(true)
     }

@@ -33,6 +33,8 @@ pub(crate) struct World {
     stored_at: u64,
     pub(super) published: u64,
     boots: u64,
+    /// Questions about the past so far.
+    pub(super) asked: u64,
     pub(super) healing: bool,
     /// Inputs that the machines were given.
     pub(super) inputs: u64,
@@ -45,6 +47,8 @@ impl World {
         let mut oracle = Oracle::new(Laws {
             values_bounded: setup.values_bounded,
             roomy: setup.roomy,
+            rolls_back: setup.rollbacks,
+            outages: false,
         });
         let stream = Stream {
             line: oracle.line(),
@@ -53,6 +57,7 @@ impl World {
             last_seq: 0,
             messages: Default::default(),
             max: setup.stream_max,
+            last_values: setup.last_values,
             shared: setup.shared_stream,
             nonce: None,
         };
@@ -70,6 +75,7 @@ impl World {
             stored_at: BEGAN,
             published: 0,
             boots: 0,
+            asked: 0,
             healing: false,
             inputs: 0,
             setup,
@@ -137,6 +143,7 @@ impl World {
             | Step::Overload { .. }
             | Step::Purge { .. }
             | Step::Delete { .. }
+            | Step::Vanish { .. }
             | Step::Recreate
             | Step::Rollback { .. } => self.upstream_fault(step)?,
             Step::Hold { server, shard, on } => {

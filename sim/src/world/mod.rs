@@ -21,7 +21,7 @@ use crate::broker::{self, Broker, EPOCH_SECS, SharedBroker, channel_name};
 use crate::client::{self, Client, Profile, SharedClient, Stage, Tally};
 use crate::dice::Dice;
 use crate::net::{Network, SEGMENTS_MAX};
-use crate::oracle::{Laws, Oracle};
+use crate::oracle::Oracle;
 use crate::report::{Report, Row};
 use crate::trace::Trace;
 use plan::{Demand, Plan};
@@ -98,7 +98,7 @@ impl World {
             .rng_seed(dice.bits())
             .build();
         let network = Network::default();
-        let oracle = Rc::new(RefCell::new(Oracle::new(Laws::default())));
+        let oracle = Rc::new(RefCell::new(Oracle::new(plan.laws())));
         let broker = Broker::new(
             plan.load,
             plan.limits,

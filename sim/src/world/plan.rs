@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::broker::Load;
 use crate::broker::stream::Limits;
 use crate::client::Mix;
+use crate::oracle::Laws;
 
 /// Something that goes wrong, or that ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,6 +127,24 @@ pub struct Plan {
     pub faults: Vec<(Duration, Fault)>,
     /// What must have happened.
     pub demands: Vec<Demand>,
+}
+
+impl Plan {
+    /// What its faults allow to servers.
+    #[must_use]
+    pub fn laws(&self) -> Laws {
+        let has = |test: fn(&Fault) -> bool| self.faults.iter().any(|(_, fault)| test(fault));
+        Laws {
+            rolls_back: has(|fault| matches!(fault, Fault::RollBack(_))),
+            outages: has(|fault| {
+                matches!(
+                    fault,
+                    Fault::BrokerHold(_) | Fault::BrokerCut(_) | Fault::BrokerCrash
+                )
+            }),
+            ..Laws::default()
+        }
+    }
 }
 
 impl fmt::Display for Plan {

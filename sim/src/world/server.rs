@@ -13,7 +13,7 @@ use odin_shell::source::embedded::Embedded;
 
 use super::SERVER_PORT;
 use crate::bell::Bell;
-use crate::broker::{EPOCH_SECS, SimUpstream, stream::PREFIX};
+use crate::broker::{EPOCH_SECS, SimHistory, SimUpstream, stream::PREFIX};
 use crate::dice::Dice;
 use crate::net::{LocalTasks, Network};
 use crate::trace::{Trace, now};
@@ -86,6 +86,10 @@ impl Recipe {
             feed: Feed::new(config, source, PREFIX, dice.bits()),
             upstream: SimUpstream::new(self.network.clone(), dice.split()),
             publisher,
+            history: Arc::new(SimHistory::new(
+                self.network.clone(),
+                self.settings.payload_bytes_max,
+            )),
             connections_max: self.connections_max,
             shards: self.shards,
             seed: dice.bits(),

@@ -221,6 +221,18 @@ impl<const N: usize> Code for [u64; N] {
     }
 }
 
+/// A hash of others' making.
+impl Code for [u8; 32] {
+    fn put(&self, out: &mut Writer) {
+        out.raw(self);
+    }
+
+    fn get(from: &mut Reader<'_>) -> Result<Self, Broken> {
+        let bytes = from.raw(32)?.try_into();
+        bytes.map_err(|_| Broken("a hash is too short"))
+    }
+}
+
 impl Code for IpAddr {
     fn put(&self, out: &mut Writer) {
         match self {

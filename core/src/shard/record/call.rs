@@ -8,10 +8,10 @@ use super::{Context, Shard};
 use crate::event::{Event, Publication};
 use crate::history::Page;
 use crate::id::ConnId;
-use crate::reason::CloseReason;
+use crate::reason::{CloseReason, TokenFault};
 use crate::record::codec::Code;
 use crate::record::{self, Broken, Reader};
-use crate::shard::{Input, Message, Output};
+use crate::shard::{Grant, Input, Message, Output};
 use crate::time::Instant;
 use crate::wire::request::Rejected;
 
@@ -20,6 +20,8 @@ use crate::wire::request::Rejected;
 pub enum Call {
     /// [`Shard::open`].
     Open,
+    /// [`Shard::open_as`].
+    OpenAs(Grant),
     /// A text message, as it came; of an `auth` everything but the token.
     Text(ConnId, String),
     /// A text message that may hold a token and was rejected: how long it was, and how it was answered.
@@ -42,6 +44,12 @@ pub enum Call {
     Writable(ConnId),
     /// [`Input::Closed`].
     Closed(ConnId, CloseReason),
+    /// [`Input::Authenticated`].
+    Authenticated(ConnId, Grant),
+    /// [`Input::TokenRefused`].
+    TokenRefused(ConnId, TokenFault),
+    /// [`Input::Revoked`].
+    Revoked(ConnId),
     /// A publication, with a stand-in for its frame, and the hash of the frame.
     Published(Arc<Publication>, u64),
     /// Any other event, with stand-ins for frames.
@@ -100,6 +108,10 @@ pub(super) const TRANSMIT: u8 = 21;
 pub(super) const TRANSMIT_POLLED: u8 = 22;
 pub(super) const DROPPED: u8 = 23;
 pub(super) const HISTORY: u8 = 24;
+pub(super) const OPEN_AS: u8 = 25;
+pub(super) const AUTHENTICATED: u8 = 26;
+pub(super) const TOKEN_REFUSED: u8 = 27;
+pub(super) const REVOKED: u8 = 28;
 
 fn get_publication(from: &mut Reader<'_>) -> Result<Publication, Broken> {
     Ok(Publication {
@@ -161,6 +173,10 @@ impl record::Recorded for Shard {
             CLOSED => Call::Closed(Code::get(from)?, Code::get(from)?),
             HISTORY => Call::History(Code::get(from)?, Code::get(from)?),
             DRAIN => Call::Drain(Code::get(from)?),
+            OPEN_AS => Call::OpenAs(Code::get(from)?),
+            AUTHENTICATED => Call::Authenticated(Code::get(from)?, Code::get(from)?),
+            TOKEN_REFUSED => Call::TokenRefused(Code::get(from)?, Code::get(from)?),
+            REVOKED => Call::Revoked(Code::get(from)?),
             TRANSMIT => Call::Transmit(Code::get(from)?),
             TRANSMIT_POLLED => Call::Transmit(context.polled.ok_or(NONE)?),
             PUBLISHED => {
@@ -183,10 +199,12 @@ impl record::Recorded for Shard {
     fn apply(&mut self, now: Instant, call: &Call, context: &mut Context) -> Given {
         match call {
             Call::Open => {
-                let random = self.random;
-                let session = alloc::format!("{:016x}", self.next_random());
-                self.random = random;
+                let session = self.next_session();
                 return Given::Opened(self.open(now), session);
+            }
+            Call::OpenAs(grant) => {
+                let session = self.next_session();
+                return Given::Opened(self.open_as(now, grant.clone()), session);
             }
             Call::Timeout => self.handle_timeout(now),
             Call::Output => return Given::Output(self.poll_output()),
@@ -211,6 +229,14 @@ impl record::Recorded for Shard {
 }
 
 impl Shard {
+    /// The id of the session that is opened next.
+    fn next_session(&mut self) -> String {
+        let random = self.random;
+        let session = alloc::format!("{:016x}", self.next_random());
+        self.random = random;
+        session
+    }
+
     fn apply_input(&mut self, now: Instant, call: &Call) {
         let (filler, zeros);
         let (conn, message) = match call {
@@ -237,6 +263,9 @@ impl Shard {
             Call::Written(conn, bytes) => Input::Written { conn, bytes },
             Call::Writable(conn) => Input::Writable { conn },
             Call::Closed(conn, reason) => Input::Closed { conn, reason },
+            Call::Authenticated(conn, grant) => Input::Authenticated { conn, grant },
+            Call::TokenRefused(conn, fault) => Input::TokenRefused { conn, fault },
+            Call::Revoked(conn) => Input::Revoked { conn },
             Call::Published(publication, _) => Input::Event(Event::Published(publication)),
             Call::Event(event) => Input::Event(event),
             Call::History(request, page) => Input::History { request, page },
