@@ -254,6 +254,8 @@ impl Spawn for Threads {
             .name(name.to_owned())
             .spawn(move || {
                 // A `LocalSet` would be woken through a file descriptor by each task that a socket wakes.
+                // The shard's loop is no task, for tasks take turns: it comes after every 61 of them
+                // (tokio's `event_interval`), so that answers do not pile up while all clients talk.
                 let runtime = Builder::new_current_thread()
                     .enable_all()
                     .build_local(LocalOptions::default());

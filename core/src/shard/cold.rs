@@ -140,6 +140,7 @@ impl Shard {
             Waiter::Subscription(ix) => {
                 self.subs[ix.0].parked = false;
                 self.place(ix);
+                self.reconsider(self.subs[ix.0].conn);
             }
             Waiter::Subscribe(conn) => {
                 let index = u32::try_from(conn.index()).unwrap_or(u32::MAX);
@@ -165,6 +166,7 @@ impl Shard {
                 sub.next = begin;
                 let (conn, on_lost) = (sub.conn, sub.on_lost);
                 self.place(ix);
+                self.reconsider(conn);
                 if on_lost == OnLost::Close {
                     self.close(conn, now, CloseReason::SlowConsumer);
                     self.file(conn);
@@ -258,10 +260,26 @@ impl Shard {
         if !core::mem::take(&mut sub.parked) {
             return false;
         }
-        let place = (sub.topic, sub.seq);
-        let place = (self.topic_key(place.0), place.1);
+        let (conn, topic, seq) = (sub.conn, sub.topic, sub.seq);
+        let place = (self.topic_key(topic), seq);
         self.archive.leave(&place, Waiter::Subscription(ix));
+        self.reconsider(conn);
         true
+    }
+
+    /// Whether a subscription of a connection has yet to read messages below a seq from a page that is not there.
+    pub(super) fn waits_for_history(&self, index: u32, below: u64) -> bool {
+        self.subscriptions_of(index).any(|ix| {
+            let sub = &self.subs[ix.0];
+            sub.parked && sub.seq.saturating_add(1) < below
+        })
+    }
+
+    /// What a connection waits for may be there.
+    fn reconsider(&mut self, index: u32) {
+        if core::mem::take(&mut self.at(index).awaits_history) {
+            self.rouse(index);
+        }
     }
 
     /// A subscription fell off the log: it goes on in history, where there is one. `false`: it cannot.
@@ -338,7 +356,10 @@ impl Shard {
         };
         let reason = LostReason::Discarded;
         let frame = event::lost(Some(self.topic_name(topic)), from, Some(to), reason);
-        self.subs[ix.0].next = Order(page.to());
+        let sub = &mut self.subs[ix.0];
+        sub.next = Order(page.to());
+        // Who is told of a loss up to a seq passes over what is below it.
+        sub.seq = to;
         self.stats.lost[reason as usize] += to - from + 1;
         Some(frame)
     }

@@ -445,9 +445,10 @@ impl Shard {
             return false;
         }
         let extra = session.extra.as_deref();
-        !session.gated() && session.pending_tail != SubIx::NONE
-            || session.subscription_count > 0
-                && !session.gated()
+        let reads = !session.gated() && !session.awaits_history;
+        reads && session.pending_tail != SubIx::NONE
+            || reads
+                && session.subscription_count > 0
                 && session.notices_passed < self.notices_total
             || extra.is_some_and(|extra| {
                 extra.reset.is_some()

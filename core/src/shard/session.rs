@@ -115,6 +115,9 @@ pub(crate) struct Session {
     pub(crate) state: State,
     /// The last write took nothing or not all; cleared by one that took all.
     pub(crate) stalled: bool,
+    /// Whatever may be sent comes after a notice for all, and before that comes what a parked subscription has yet
+    /// to read.
+    pub(crate) awaits_history: bool,
     /// Which windows have it in their list, a bit for each.
     pub(crate) held: u8,
     /// The index of the last subscription made.
@@ -153,6 +156,7 @@ impl Session {
             pending_tail: SubIx::NONE,
             state: State::Idle,
             stalled: false,
+            awaits_history: false,
             held: 0,
             subscriptions: SubIx::NONE,
             subscription_count: 0,
@@ -229,6 +233,7 @@ coded!(Session {
     pending_tail,
     state,
     stalled,
+    awaits_history,
     held,
     subscriptions,
     subscription_count,

@@ -13,7 +13,7 @@ use crate::wire::request::{Mode, OnLost};
 /// A field: its name, its bytes, and why every connection (or subscription) has it.
 type Field = (&'static str, usize, &'static str);
 
-const SESSION: [Field; 19] = [
+const SESSION: [Field; 20] = [
     (
         "pending_tail",
         4,
@@ -24,6 +24,11 @@ const SESSION: [Field; 19] = [
         "stalled",
         1,
         "whether its socket is full, for the lag and the stall's deadline",
+    ),
+    (
+        "awaits_history",
+        1,
+        "a notice must not overtake what is yet to be read",
     ),
     ("held", 1, "which windows list it, so that each does once"),
     (
@@ -76,7 +81,7 @@ const SESSION: [Field; 19] = [
         8,
         "a box: what a token allows; none without authentication",
     ),
-    ("padding", 5, "to the next multiple of 8"),
+    ("padding", 4, "to the next multiple of 8"),
 ];
 
 const SUBSCRIPTION: [Field; 16] = [
@@ -134,6 +139,7 @@ fn a_session_is_as_large_as_its_reasons() {
             pending_tail,
             state,
             stalled,
+            awaits_history,
             held,
             subscriptions,
             subscription_count,
@@ -154,6 +160,7 @@ fn a_session_is_as_large_as_its_reasons() {
             size_of_val(&pending_tail),
             size_of_val(&state),
             size_of_val(&stalled),
+            size_of_val(&awaits_history),
             size_of_val(&held),
             size_of_val(&subscriptions),
             size_of_val(&subscription_count),

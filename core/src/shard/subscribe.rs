@@ -121,7 +121,10 @@ impl Shard {
                     newest,
                 })) => {
                     self.stats.resumes.unrecovered[*reason as usize] += 1;
-                    let (reason, oldest, newest) = (*reason, *oldest, *newest);
+                    let (reason, newest) = (*reason, *newest);
+                    // The stream may be further than this server.
+                    let next = newest.map_or(u64::MAX, |newest| newest.saturating_add(1));
+                    let oldest = oldest.map(|oldest| oldest.min(next));
                     unrecovered.push(Unrecovered {
                         channel: name,
                         reason,

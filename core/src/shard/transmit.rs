@@ -135,6 +135,7 @@ impl Shard {
         );
         let index = u32::try_from(conn.index()).unwrap_or(u32::MAX);
         let mut taken = core::mem::take(&mut self.taken);
+        self.at(index).awaits_history = false;
         let passed = self.at(index).notices_passed;
         if self.has_missed_notice(passed) && self.at(index).subscription_count > 0 {
             self.close(index, now, CloseReason::SlowConsumer);
@@ -241,6 +242,16 @@ impl Shard {
             Turns::Done => {}
         }
         match notice.filter(|notice| notice.order <= limit) {
+            Some(notice) if self.waits_for_history(index, notice.from) => {
+                if flush_until.is_some() {
+                    // What is not sent by now is resumed elsewhere.
+                    taken.visits.clear();
+                    self.say_close(index, now);
+                    return true;
+                }
+                self.at(index).awaits_history = true;
+                false
+            }
             Some(notice) => self.pass_notice(index, taken, &notice.frame),
             None if flush_until.is_some() => {
                 taken.visits.clear();

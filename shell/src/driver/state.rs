@@ -50,9 +50,8 @@ pub(crate) struct State<S> {
     pub(crate) shard: Shard,
     /// Verifies the tokens that the core wants verified.
     auth: Option<Arc<Auth>>,
-    /// The `jti` of the token that a connection was authenticated by, by its index. Beside the entries,
-    /// as it is looked at only when tokens are revoked.
-    tokens: BTreeMap<usize, Box<str>>,
+    /// The `jti` of the token that each connection was authenticated by, where it has one.
+    tokens: BTreeMap<ConnId, Box<str>>,
     entries: Vec<Option<Entry<S>>>,
     /// The responses to upgrades that go out before the first frame of their connection.
     responses: Vec<(ConnId, Vec<u8>)>,
@@ -104,7 +103,6 @@ impl<S: Stream> State<S> {
             self.entries.resize_with(id.index() + 1, || None);
         }
         self.living += 1;
-        self.keep_token(id, token);
         self.entries[id.index()] = Some(Entry {
             socket,
             generation: id.generation(),
@@ -114,6 +112,7 @@ impl<S: Stream> State<S> {
             paused: false,
             listed: false,
         });
+        self.note_token(id, token);
         id
     }
 
@@ -127,10 +126,14 @@ impl<S: Stream> State<S> {
     /// Verifies the tokens that came with what the core was told last.
     fn verify(&mut self, now: Instant) {
         while let Some((conn, token)) = self.shard.poll_token() {
-            let Some(auth) = &self.auth else { continue };
+            let Some(auth) = self.auth.clone() else {
+                continue;
+            };
             let input = match auth.verify(token.expose(), now) {
                 Ok(Accepted { grant, id }) => {
-                    self.keep_token(conn, id);
+                    if find(&mut self.entries, conn).is_some() {
+                        self.note_token(conn, id);
+                    }
                     Input::Authenticated { conn, grant }
                 }
                 Err(fault) => Input::TokenRefused { conn, fault },
@@ -139,11 +142,10 @@ impl<S: Stream> State<S> {
         }
     }
 
-    /// Notes by which token a connection is authenticated from now on.
-    fn keep_token(&mut self, conn: ConnId, id: Option<Box<str>>) {
-        match id {
-            Some(id) => self.tokens.insert(conn.index(), id),
-            None => self.tokens.remove(&conn.index()),
+    fn note_token(&mut self, conn: ConnId, token: Option<Box<str>>) {
+        match token {
+            Some(token) => self.tokens.insert(conn, token),
+            None => self.tokens.remove(&conn),
         };
     }
 
@@ -152,11 +154,9 @@ impl<S: Stream> State<S> {
         let Some(auth) = self.auth.clone() else {
             return;
         };
-        let is_revoked = |conn: &ConnId| {
-            let token = self.tokens.get(&conn.index());
-            token.is_some_and(|token| auth.is_revoked(token))
-        };
-        let revoked: Vec<ConnId> = self.shard.connections().filter(is_revoked).collect();
+        let tokens = self.tokens.iter();
+        let revoked = tokens.filter(|(_, token)| auth.is_revoked(token));
+        let revoked: Vec<ConnId> = revoked.map(|(conn, _)| *conn).collect();
         for conn in revoked {
             self.input(now, Input::Revoked { conn });
         }
@@ -211,8 +211,8 @@ impl<S: Stream> State<S> {
         let slot = self.entries.get_mut(conn.index())?;
         let entry = slot.take_if(|entry| entry.generation == conn.generation())?;
         self.living -= 1;
+        self.tokens.remove(&conn);
         self.response(conn);
-        self.tokens.remove(&conn.index());
         Some(entry)
     }
 

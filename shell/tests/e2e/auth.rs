@@ -91,11 +91,106 @@ struct Marks {
 }
 
 impl Marks {
+    fn new(tokens: &[String]) -> Self {
+        let mut secrets = vec![
+            (
+                "the shared secret",
+                crate::common::tokens::SECRET.to_owned(),
+            ),
+            ("the NATS password", "mark-nats-password".to_owned()),
+            ("the publish token", "mark-publish-token".to_owned()),
+            ("a publisher's token", "mark-publisher-file".to_owned()),
+            ("the admin token", "mark-admin-token".to_owned()),
+            ("a wrong token", "mark-wrong-token".to_owned()),
+        ];
+        // The header of a token is the same in all, and no secret.
+        let parts = tokens.iter().flat_map(|token| token.split('.').skip(1));
+        secrets.extend(parts.map(|part| ("a part of a client's token", part.to_owned())));
+        Self { secrets }
+    }
+
     #[track_caller]
     fn absent(&self, place: &str, text: &str) {
         for (what, secret) in &self.secrets {
             assert!(!text.contains(secret.as_str()), "{what} is in {place}");
         }
+    }
+}
+
+/// Shows tokens in every way: the header, the subprotocol, the first message, a refresh, a bad one, and
+/// one in a request that is none.
+async fn show_tokens(server: &Server, tokens: &[String; 5], marks: &Marks) {
+    for line in [
+        format!("Authorization: Bearer {}", tokens[0]),
+        format!(
+            "Sec-WebSocket-Protocol: odin.v1.json, odin.bearer.{}",
+            tokens[1]
+        ),
+    ] {
+        let mut lines = crate::common::upgrade_lines(server.addr);
+        lines.push(line);
+        let mut stream = tokio::net::TcpStream::connect(server.addr)
+            .await
+            .expect("connect");
+        let text = crate::common::request(&lines);
+        tokio::io::AsyncWriteExt::write_all(&mut stream, text.as_bytes())
+            .await
+            .expect("send");
+        let answer = crate::common::answer(&mut stream, false).await;
+        assert_eq!(answer.status, 101);
+        marks.absent("the answer to an upgrade", &format!("{answer:?}"));
+    }
+    let mut client = Client::connect(server.addr).await;
+    for (token, expected) in [(&tokens[2], "auth_ack"), (&tokens[3], "error")] {
+        let answer = client
+            .request(&json!({"type":"auth","data":{"token":token}}))
+            .await;
+        assert_eq!(answer["type"], expected);
+    }
+    let mut bad = Client::connect(server.addr).await;
+    bad.send(&json!({"type":"auth","data":{"token":tokens[4].clone() + "AAAA"}}))
+        .await;
+    let refused = bad.next().await.json().to_string();
+    marks.absent("an error", &refused);
+    bad.next().await;
+    let misspelt = json!({"type":"auth","data":{"tokenn":tokens[4]}});
+    let mut bad = Client::connect(server.addr).await;
+    marks.absent("an error", &bad.request(&misspelt).await.to_string());
+}
+
+/// Publishes and asks for a recording, with right tokens and wrong ones.
+fn publish_and_record(server: &Server, marks: &Marks) {
+    for token in [
+        "mark-publish-token",
+        "mark-publisher-file",
+        "mark-wrong-token",
+    ] {
+        let answer = request(
+            server.addr,
+            &format!(
+                "POST /publish/A HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+             Content-Length: 1\r\nConnection: close\r\n\r\n1",
+                server.addr
+            ),
+        );
+        let expected = if token == "mark-wrong-token" {
+            401
+        } else {
+            202
+        };
+        assert_eq!(answer.status, expected, "{answer:?}");
+        marks.absent("an answer", &answer.body);
+    }
+    for token in ["mark-admin-token", "mark-wrong-token"] {
+        let answer = request(
+            server.addr,
+            &format!(
+                "POST /debug/record HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\
+             Connection: close\r\n\r\n",
+                server.addr
+            ),
+        );
+        marks.absent("an answer", &answer.body);
     }
 }
 
@@ -135,97 +230,10 @@ async fn no_secret_is_in_logs_metrics_recordings_or_the_printed_settings() {
     ];
     let server = start(&log, &args, &env);
     let tokens = ["header", "protocol", "message", "refresh", "bad"].map(|who| token(who, &[">"]));
-    let mut marks = Marks {
-        secrets: vec![
-            (
-                "the shared secret",
-                crate::common::tokens::SECRET.to_owned(),
-            ),
-            ("the NATS password", "mark-nats-password".to_owned()),
-            ("the publish token", "mark-publish-token".to_owned()),
-            ("a publisher's token", "mark-publisher-file".to_owned()),
-            ("the admin token", "mark-admin-token".to_owned()),
-            ("a wrong admin token", "mark-wrong-token".to_owned()),
-        ],
-    };
-    for token in &tokens {
-        let parts = token.split('.').skip(1).map(str::to_owned);
-        marks
-            .secrets
-            .extend(parts.map(|part| ("a part of a client's token", part)));
-    }
-
-    // Every way in: the header, the subprotocol, the first message, a refresh, a bad one.
-    for line in [
-        format!("Authorization: Bearer {}", tokens[0]),
-        format!(
-            "Sec-WebSocket-Protocol: odin.v1.json, odin.bearer.{}",
-            tokens[1]
-        ),
-    ] {
-        let mut lines = crate::common::upgrade_lines(server.addr);
-        lines.push(line);
-        let mut stream = tokio::net::TcpStream::connect(server.addr)
-            .await
-            .expect("connect");
-        let text = crate::common::request(&lines);
-        tokio::io::AsyncWriteExt::write_all(&mut stream, text.as_bytes())
-            .await
-            .expect("send");
-        let answer = crate::common::answer(&mut stream, false).await;
-        assert_eq!(answer.status, 101);
-        marks.absent("the answer to an upgrade", &format!("{answer:?}"));
-    }
-    let mut client = Client::connect(server.addr).await;
-    for (token, expected) in [(&tokens[2], "auth_ack"), (&tokens[3], "error")] {
-        let answer = client
-            .request(&json!({"type":"auth","data":{"token":token}}))
-            .await;
-        assert_eq!(answer["type"], expected);
-    }
-    let mut bad = Client::connect(server.addr).await;
-    bad.send(&json!({"type":"auth","data":{"token":tokens[4].clone() + "AAAA"}}))
-        .await;
-    let refused = bad.next().await.json().to_string();
-    marks.absent("an error", &refused);
-    bad.next().await;
-    let misspelt = json!({"type":"auth","data":{"tokenn":tokens[4]}});
-    let mut bad = Client::connect(server.addr).await;
-    marks.absent("an error", &bad.request(&misspelt).await.to_string());
-
+    let marks = Marks::new(&tokens);
+    show_tokens(&server, &tokens, &marks).await;
     server.until_health(200, std::time::Duration::from_secs(20));
-    for token in [
-        "mark-publish-token",
-        "mark-publisher-file",
-        "mark-wrong-token",
-    ] {
-        let answer = request(
-            server.addr,
-            &format!(
-                "POST /publish/A HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
-             Content-Length: 1\r\nConnection: close\r\n\r\n1",
-                server.addr
-            ),
-        );
-        let expected = if token == "mark-wrong-token" {
-            401
-        } else {
-            202
-        };
-        assert_eq!(answer.status, expected, "{answer:?}");
-        marks.absent("an answer", &answer.body);
-    }
-    for token in ["mark-admin-token", "mark-wrong-token"] {
-        let answer = request(
-            server.addr,
-            &format!(
-                "POST /debug/record HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\
-             Connection: close\r\n\r\n",
-                server.addr
-            ),
-        );
-        marks.absent("an answer", &answer.body);
-    }
+    publish_and_record(&server, &marks);
     server.signal(rustix::process::Signal::HUP);
     server.until_metric("ws_reloads_total{outcome=\"ok\"}", 2.0);
 
