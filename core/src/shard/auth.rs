@@ -220,8 +220,10 @@ impl Shard {
     /// Whether a connection may subscribe this name or pattern.
     pub(super) fn allows(&self, index: u32, name: &str) -> bool {
         let session = self.slots[index as usize].session.as_ref();
-        let allows = |access: &Access| access.allows(name);
-        session.is_some_and(|session| session.access.as_deref().is_none_or(allows))
+        session.is_some_and(|session| {
+            let access = session.access.as_deref();
+            access.is_none_or(|access| access.allows(name))
+        })
     }
 
     /// The names of a subscribe that this connection may not have and wants to resume: they are left
