@@ -148,6 +148,27 @@ async fn admission_can_be_read_by_pages_of_every_origin() {
 }
 
 #[tokio::test]
+async fn beyond_loopback_hosts_are_checked_where_names_are_configured() {
+    for (flags, foreign) in [(&[][..], 200), (&["--allowed-hosts=odin.example"], 403)] {
+        let server = serve_on("0.0.0.0:0", flags).await;
+        let addr = (std::net::Ipv4Addr::LOCALHOST, server.local_addr().port()).into();
+        for (host, status) in [
+            ("odin.example", 200),
+            ("ODIN.example:3004", 200),
+            ("localhost", 200),
+            ("10.0.0.5:3004", 200),
+            ("[2001:db8::1]", 200),
+            ("evil.example", foreign),
+            ("odin.example.evil.example", foreign),
+            ("10.0.0.5.evil.example", foreign),
+        ] {
+            let request = format!("GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            assert_eq!(ask(addr, request).await.status, status, "{host} {flags:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_head_that_is_too_large_gets_431_and_is_counted() {
     let server = serve(&[]).await;
     let addr = server.local_addr();

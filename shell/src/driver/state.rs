@@ -96,7 +96,9 @@ impl<S: Stream> State<S> {
             (Talk::Protocol, None) => (self.shard.open(now), None),
             (Talk::Protocol, Some(Accepted { grant, id })) => (self.shard.open_as(now, grant), id),
         };
-        self.responses.push((id, response));
+        if !response.is_empty() {
+            self.responses.push((id, response));
+        }
         if self.entries.len() <= id.index() {
             self.entries.resize_with(id.index() + 1, || None);
         }

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Exchange;
 use crate::listener::Stream;
+use crate::server::shared::Talk;
 
 /// A stream under HTTP. From the moment at which its exchange has a permit, what is written is kept.
 pub(super) struct Corked<S> {
@@ -29,6 +30,10 @@ impl<S> Corked<S> {
     /// Keeps these bytes, if it is time to; their number.
     fn keep<'a>(&self, slices: impl Iterator<Item = &'a [u8]>) -> Option<usize> {
         self.exchange.permit.borrow().as_ref()?;
+        if self.exchange.shared.talk == Talk::Echo {
+            // Nobody is welcomed, so that there is no first write.
+            return None;
+        }
         let mut kept = self.exchange.kept.borrow_mut();
         let before = kept.len();
         slices.for_each(|slice| kept.extend_from_slice(slice));

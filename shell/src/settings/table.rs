@@ -148,7 +148,7 @@ settings! {
         idempotency_keys: u32 = Count(1, 10_000_000), "10000", "N";
         /// The bearer token for administration; without one only loopback may administer.
         admin_token: Option<Secret> = Maybe(Token), "", "SECRET";
-        /// Names that a Host header may have, beside loopback ones, while listening on loopback.
+        /// Names that a Host header may have, beside loopback ones; not set: any, unless on a loopback listener.
         allowed_hosts: Vec<String> = List(Host), "", "HOST[,HOST]";
         /// Origins of web pages that may connect, beside the page's own host.
         allowed_origins: Vec<String> = List(Origin), "", "ORIGIN[,ORIGIN]";
