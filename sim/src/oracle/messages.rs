@@ -65,7 +65,12 @@ impl Client {
         let sub = &self.subs[name];
         let have = self.chains.get(channel).copied();
         let whole = match (prev, have) {
-            (None, _) => !sub.seen.contains(channel),
+            // From history, where the stream no longer holds the one before: then the truth must say that it is
+            // the one that the client has.
+            (None, have) => {
+                let follows = |(line, have)| self.no_hole(line, sub, channel, have, seq).is_ok();
+                !sub.seen.contains(channel) || line.zip(have).is_some_and(follows)
+            }
             // What another server delivered and this one lost is within the range.
             (Some(prev), Some(have)) => {
                 prev == have || sub.is_lost(prev) || prev < have && sub.is_lost(have)
