@@ -11,6 +11,10 @@ use super::world::{Check, World};
 /// Seconds after which all must be well.
 const BOUND_SECS: u64 = 90;
 
+/// Seconds without news after which all must have been told: three heartbeats show what was deleted at the
+/// end of the stream.
+const QUIET_SECS: u64 = 5;
+
 impl World {
     pub(crate) fn heal(&mut self) -> Check {
         self.end_faults()?;
@@ -23,7 +27,7 @@ impl World {
                 true => quiet + 1,
                 false => 0,
             };
-            if quiet >= 3 {
+            if quiet >= QUIET_SECS {
                 self.all_have_all()?;
                 return self.all_get_more();
             }

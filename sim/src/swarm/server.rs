@@ -32,6 +32,8 @@ pub(super) struct Link {
     pub(super) again: Option<(u64, u64, Stored)>,
     pub(super) fetching: bool,
     pub(super) heartbeat_at: Instant,
+    /// How often the Feed was told the end of the stream since something was deleted.
+    pub(super) tails: u32,
     /// Messages of core NATS were sent while the link was down.
     pub(super) missed: bool,
 }

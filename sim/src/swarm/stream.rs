@@ -118,6 +118,12 @@ impl Stream {
         ranges
     }
 
+    /// Whether its last message is there, and one that servers follow.
+    pub(crate) fn ends_with_ours(&self) -> bool {
+        let last = self.messages.get(&self.last_seq);
+        self.last_seq == 0 || last.is_some_and(is_ours)
+    }
+
     pub(crate) fn open(&self, policy: DeliverPolicy) -> Consumer {
         let (first, next) = match policy {
             DeliverPolicy::ByStartSequence(seq) => (VecDeque::new(), seq),

@@ -10,6 +10,8 @@ use super::steps::Step;
 use super::world::{Check, World};
 use crate::marks::Mark;
 
+/// Looks at the end of the stream after which what was deleted there is known.
+const TAILS: u32 = 3;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 impl World {
@@ -30,14 +32,19 @@ impl World {
                 let before = self.stream.messages.len();
                 self.stream.purge(&mut self.oracle, keep);
                 let purged = before - self.stream.messages.len();
+                self.forget_tails();
                 self.marks
                     .hit_if(Mark::PurgedUnread, purged > 0 && unread > keep as u64);
             }
             Step::Vanish { channel } => {
                 self.publish(channel, 3)?;
                 self.stream.delete(&mut self.oracle, 0);
+                self.forget_tails();
             }
-            Step::Delete { back } => self.stream.delete(&mut self.oracle, back),
+            Step::Delete { back } => {
+                self.stream.delete(&mut self.oracle, back);
+                self.forget_tails();
+            }
             Step::Recreate if self.setup.upstream == Upstream::JetStream => {
                 let created = self.stream.created + 1_000 + self.now.as_nanos();
                 self.stream.recreate(&mut self.oracle, created);
@@ -56,6 +63,12 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// What a server knows of the end of the stream is out of date.
+    fn forget_tails(&mut self) {
+        let links = self.servers.iter_mut().map(|server| &mut server.link);
+        links.for_each(|link| link.tails = 0);
     }
 
     /// Messages that some server has yet to read.
@@ -149,6 +162,7 @@ impl World {
                 Command::OpenConsumer(policy) => {
                     let consumer = self.stream.open(policy);
                     let pending = self.stream.pending(&consumer);
+                    link.tails = 0;
                     link.consumer = Some(consumer);
                     Input::ConsumerOpened { pending }
                 }
@@ -174,6 +188,7 @@ impl World {
                 }
                 Command::ReadInfo | Command::Fetch => Input::Info(self.stream.info()),
             };
+            link.tails += u32::from(matches!(input, Input::Tail(_)));
             server.feed.handle(now, input);
             drop(ranges);
             self.take_outputs(at)?;
@@ -236,6 +251,7 @@ impl World {
                     && consumer.is_some_and(|consumer| {
                         consumer.life == self.stream.life && self.stream.pending(consumer) == 0
                     })
+                    && (self.stream.ends_with_ours() || link.tails >= TAILS)
             }
         };
         let told = server
