@@ -46,8 +46,8 @@ pub(crate) struct Held {
 pub(crate) enum Verdict {
     /// Everything after it can be had.
     Whole,
-    /// Messages after it may be gone; the oldest that is left.
-    Hole { oldest: Option<u64> },
+    /// Messages after it and up to a seq may be gone; the oldest that is left.
+    Hole { to: u64, oldest: Option<u64> },
     /// The stream has another message there.
     Different,
     /// The stream ends before it.
@@ -211,10 +211,12 @@ impl Shard {
                 }
                 Proof::Hole | Proof::Different => return Look::Hole(page.clone()),
             }
-            let has_entries = entries_of(page, topic, &name, seq).next().is_some();
-            return match has_entries {
+            // What the Feed has not read yet comes from the log, with its notices.
+            let head = self.source.head_seq;
+            let next = entries_of(page, topic, &name, seq).next();
+            return match next.is_some_and(|(_, entry)| entry.seq <= head) {
                 true => Look::Entries(page.clone()),
-                false => Look::Nothing(page.to()),
+                false => Look::Nothing(page.to().min(head)),
             };
         }
         Look::Unknown { own }
@@ -226,6 +228,10 @@ impl Shard {
         loop {
             let sub = &self.subs[ix.0];
             let (topic, seq, excused) = (sub.topic, sub.seq, sub.next.0);
+            if sub.owes_lost {
+                self.pend(ix);
+                return false;
+            }
             if seq >= self.log_reaches_back_to(topic) {
                 let next = match topic {
                     Topic::Channel(channel) => {
@@ -271,8 +277,18 @@ impl Shard {
     pub(super) fn waits_for_history(&self, index: u32, below: u64) -> bool {
         self.subscriptions_of(index).any(|ix| {
             let sub = &self.subs[ix.0];
-            sub.parked && sub.seq.saturating_add(1) < below
+            let is_behind = sub.cold && sub.seq.saturating_add(1) < below;
+            is_behind && {
+                let look = self.look(sub.topic, sub.seq, sub.next.0);
+                sub.parked || matches!(look, Look::Nothing(_) | Look::Unknown { .. })
+            }
         })
+    }
+
+    /// Whether a subscription of a connection waits for a page.
+    pub(super) fn has_parked(&self, index: u32) -> bool {
+        self.subscriptions_of(index)
+            .any(|ix| self.subs[ix.0].parked)
     }
 
     /// What a connection waits for may be there.
@@ -286,6 +302,10 @@ impl Shard {
     pub(super) fn goes_on_in_history(&mut self, ix: SubIx) -> bool {
         let sub = &self.subs[ix.0];
         if sub.cold || sub.owes_lost || sub.mode == Mode::Latest || !self.has_history() {
+            return false;
+        }
+        if sub.snapshot {
+            // Nothing live was sent yet: the past is more than it asked for.
             return false;
         }
         let conn = sub.conn;
@@ -315,6 +335,9 @@ impl Shard {
             advance: Order(0),
             conflated: 0,
         };
+        if sub.owes_lost {
+            return Gathered::Hole;
+        }
         match self.look(sub.topic, sub.seq, sub.next.0) {
             Look::Hole(_) => Gathered::Hole,
             // The page had to go meanwhile.
@@ -325,7 +348,7 @@ impl Shard {
                 for (number, entry) in
                     entries_of(&page, sub.topic, self.topic_name(sub.topic), sub.seq)
                 {
-                    if entry.seq >= limit {
+                    if entry.seq >= limit || entry.seq > self.source.head_seq {
                         break;
                     }
                     if room == 0 || !taken.fits(entry.frame.len()) {
@@ -342,22 +365,25 @@ impl Shard {
     /// Gives the notice for a hole in history; `None`: this subscription would rather be closed.
     pub(super) fn announce_history_hole(&mut self, ix: SubIx) -> Option<Bytes> {
         let sub = &self.subs[ix.0];
-        let Look::Hole(page) = self.look(sub.topic, sub.seq, sub.next.0) else {
-            return None;
-        };
-        if sub.on_lost == OnLost::Close {
-            return None;
-        }
         let (topic, from) = (sub.topic, sub.seq + 1);
-        let to = match topic {
-            Topic::Channel(_) => hole_end(&page, self.topic_name(topic), sub.seq),
-            // Other channels may have lost some anywhere on it.
-            Topic::Pattern(_) => page.to(),
+        let (to, excused) = match self.look(topic, sub.seq, sub.next.0) {
+            // It was said with the ack, where the position was judged.
+            _ if sub.owes_lost => (sub.next.0, sub.next.0),
+            _ if sub.on_lost == OnLost::Close => return None,
+            Look::Hole(page) => match topic {
+                Topic::Channel(_) => {
+                    let end = hole_end(&page, self.topic_name(topic), sub.seq);
+                    (end, page.to())
+                }
+                // Other channels may have lost some anywhere on it.
+                Topic::Pattern(_) => (page.to(), page.to()),
+            },
+            _ => return None,
         };
         let reason = LostReason::Discarded;
         let frame = event::lost(Some(self.topic_name(topic)), from, Some(to), reason);
         let sub = &mut self.subs[ix.0];
-        sub.next = Order(page.to());
+        (sub.owes_lost, sub.next) = (false, Order(excused));
         // Who is told of a loss up to a seq passes over what is below it.
         sub.seq = to;
         self.stats.lost[reason as usize] += to - from + 1;
@@ -395,16 +421,21 @@ impl Shard {
                 false => Some(Verdict::Ahead),
             };
         }
-        match proof(page, name, position) {
-            Proof::Whole => Some(Verdict::Whole),
-            Proof::Different => Some(Verdict::Different),
-            Proof::Hole => {
-                let next = page.entries.iter().find(|entry| entry.seq > position.seq);
-                let oldest = next.map(|entry| entry.seq);
-                Some(Verdict::Hole { oldest })
-            }
-            Proof::Unknown => None,
-        }
+        // What this server saw to be lost may be what the stream does not show any more.
+        let lost_to = self.source.lost_to;
+        let saw_loss = position.seq < lost_to && !page.extent.intact;
+        let gone_to = match proof(page, name, position) {
+            Proof::Whole if !saw_loss => return Some(Verdict::Whole),
+            Proof::Whole => lost_to,
+            Proof::Different => return Some(Verdict::Different),
+            Proof::Unknown => return None,
+            Proof::Hole if crate::name::is_pattern(name) => page.to(),
+            Proof::Hole => hole_end(page, name, position.seq),
+        };
+        let to = gone_to.max(lost_to).max(position.seq + 1);
+        let mut left = page.entries.iter().filter(|entry| entry.seq > position.seq);
+        let oldest = left.next().map(|entry| entry.seq);
+        Some(Verdict::Hole { to, oldest })
     }
 
     /// Does a subscribe whose positions are proven, or asks for what proves them.
@@ -496,6 +527,15 @@ impl Shard {
         }
     }
 
+    /// A loss was announced that what the stream said does not show.
+    pub(super) fn doubt_proofs(&mut self, index: u32) {
+        let extra = self.at(index).extra.as_deref_mut();
+        if let Some(held) = extra.and_then(|extra| extra.held.as_mut()) {
+            held.verdicts
+                .retain(|_, verdict| *verdict != Verdict::Whole);
+        }
+    }
+
     /// A connection waits for history no more.
     pub(super) fn leave_history(&mut self, index: u32) {
         let conn = self.conn_id(index);
@@ -534,8 +574,9 @@ impl Code for Verdict {
     fn put(&self, out: &mut Writer) {
         match self {
             Self::Whole => out.byte(0),
-            Self::Hole { oldest } => {
+            Self::Hole { to, oldest } => {
                 out.byte(1);
+                to.put(out);
                 oldest.put(out);
             }
             Self::Different => out.byte(2),
@@ -548,6 +589,7 @@ impl Code for Verdict {
         match from.byte()? {
             0 => Ok(Self::Whole),
             1 => Ok(Self::Hole {
+                to: Code::get(from)?,
                 oldest: Code::get(from)?,
             }),
             2 => Ok(Self::Different),

@@ -54,6 +54,9 @@ impl Shard {
         }
         self.source.lost_to = head;
         self.store.skip(lost.order, head);
+        for index in self.living() {
+            self.doubt_proofs(index);
+        }
         if lost.to.is_some_and(|to| to <= self.told_until) {
             // A notice that every subscription has, or will have first, speaks of it already.
             return;

@@ -19,6 +19,8 @@ pub struct Standing {
     pub name: String,
     /// Whether only the newest message of each channel is sent.
     pub is_latest: bool,
+    /// Whether it reads the stream's history, because the log does not reach back to where it stands.
+    pub is_in_history: bool,
     /// Every message up to this seq was sent, or is not for it.
     pub seq: u64,
     /// Entries of the log that it has yet to be sent.
@@ -108,6 +110,7 @@ impl Shard {
         Standing {
             name: self.topic_name(sub.topic).into(),
             is_latest: sub.mode == Mode::Latest,
+            is_in_history: sub.cold,
             seq: sub.seq,
             behind: match sub.cold {
                 true => log.places.len() as u64,

@@ -92,7 +92,7 @@ impl Shard {
         let to = asked
             .to
             .unwrap_or(u64::MAX)
-            .min(cursor.seq.min(self.source.head_seq));
+            .min(cursor.seq.min(self.catalog.channel(ix).last_seq));
         if !self.catalog.channel(ix).is_published() {
             // Such a channel goes with its last subscriber, so that no replay may stand in it; and
             // there is nothing in it.

@@ -125,6 +125,7 @@ impl Shard {
         let sub = &mut self.subs[sub.0];
         sub.next = place.next();
         sub.seq = publication.seq.max(sub.seq);
+        sub.snapshot &= place < sub.since;
         if place >= sub.since && publication.kind == Kind::Message {
             let waited = now.saturating_since(publication.received).as_nanos();
             self.stats

@@ -60,13 +60,17 @@ impl Wish<'_> {
         self.verdict == Some(Verdict::Whole)
     }
 
-    fn is_hole(&self) -> bool {
-        matches!(self.verdict, Some(Verdict::Hole { .. }))
+    /// Up to where messages after the position may be gone.
+    fn hole_to(&self) -> Option<u64> {
+        match self.verdict {
+            Some(Verdict::Hole { to, .. }) => Some(to),
+            _ => None,
+        }
     }
 
     fn oldest(&self) -> Option<u64> {
         match self.verdict {
-            Some(Verdict::Hole { oldest }) => oldest,
+            Some(Verdict::Hole { oldest, .. }) => oldest,
             _ => None,
         }
     }
@@ -79,6 +83,16 @@ impl Start {
             seq: position.seq,
             position: Some(position.seq),
             cold: true,
+            next: Order(0),
+            ..self
+        }
+    }
+
+    /// The same behind a notice for what is gone up to a seq.
+    fn behind_hole(self, to: u64) -> Self {
+        Self {
+            next: Order(to),
+            owes_lost: true,
             ..self
         }
     }
@@ -173,8 +187,10 @@ impl Shard {
                         oldest: wish.oldest().or(oldest.map(|publication| publication.seq)),
                         newest: (channel.last_seq > 0).then_some(channel.last_seq),
                     }));
-                    if wish.is_hole() && asked.on_lost == OnLost::Continue {
-                        return start.in_history(position);
+                    if let Some(to) = wish.hole_to()
+                        && asked.on_lost == OnLost::Continue
+                    {
+                        return start.in_history(position).behind_hole(to);
                     }
                     if reason == UnrecoveredReason::TooOld && asked.on_lost == OnLost::Continue {
                         return self.owing_lost(start, position);
@@ -265,8 +281,10 @@ impl Shard {
                         oldest,
                         newest,
                     }));
-                    if wish.is_hole() && asked.on_lost == OnLost::Continue {
-                        return start.in_history(position);
+                    if let Some(to) = wish.hole_to()
+                        && asked.on_lost == OnLost::Continue
+                    {
+                        return start.in_history(position).behind_hole(to);
                     }
                     if reason == UnrecoveredReason::TooOld && asked.on_lost == OnLost::Continue {
                         return self.owing_lost(start, position);

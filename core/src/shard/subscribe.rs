@@ -13,7 +13,6 @@ use super::cold::{Held, PROOF_TIME_MAX, Verdict};
 use super::session::Purpose;
 use super::start::{Start, Unresumed};
 use super::subscription::{SubIx, Subscription, Topic};
-use crate::id::Order;
 use crate::mutant::{self, Mutant};
 use crate::name;
 use crate::reason::{ErrorCode, UnrecoveredReason};
@@ -222,10 +221,7 @@ impl Shard {
         let sub = SubIx(self.subs.insert(Subscription {
             topic,
             conn: index,
-            next: match start.cold {
-                true => Order(0),
-                false => start.next,
-            },
+            next: start.next,
             seq: start.seq,
             since,
             snapshot: start.snapshot,

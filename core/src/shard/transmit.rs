@@ -249,7 +249,8 @@ impl Shard {
                     self.say_close(index, now);
                     return true;
                 }
-                self.at(index).awaits_history = true;
+                // Whoever is not parked goes on once it is placed again.
+                self.at(index).awaits_history = self.has_parked(index);
                 false
             }
             Some(notice) => self.pass_notice(index, taken, &notice.frame),

@@ -164,17 +164,20 @@ impl Client {
             return fault("a replay of what is not subscribed");
         };
         let sub = &self.subs[name];
-        if sub.last.is_none_or(|last| to > last) && sub.base.is_none_or(|base| to > base) {
-            return fault(format!(
-                "the replay goes to {to}, further than live delivery {:?}",
-                sub.last
-            ));
-        }
         let epoch = self.epoch.as_deref().unwrap_or_default();
         let mut lines = truth.lines_of(epoch);
         let Some((_, line)) = lines.next() else {
             return Ok(Seen::Answer);
         };
+        // Where nothing of the channel is, live delivery may stand further than its last message.
+        let stood = sub.last.max(sub.base).unwrap_or(0);
+        let mut live = line.between(&replay.channel, stood, to.saturating_add(1));
+        if let Some((seq, _)) = live.next() {
+            return fault(format!(
+                "the replay goes to {to}, and {seq} was yet to come live after {:?}",
+                sub.last
+            ));
+        }
         let between = line.between(
             &replay.channel,
             from.saturating_sub(1),

@@ -309,7 +309,11 @@ impl World {
     pub(super) fn is_served_at_once(&self, at: usize) -> Option<LineId> {
         let peer = &self.peers[at];
         let home = peer.home?;
-        let at_once = peer.profile.reads() && !peer.ever_blocked && !peer.closing;
+        let unit = &self.servers[home.server].units[home.unit];
+        // What history has comes when the stream answers.
+        let standing = unit.shard.inspect(home.conn);
+        let waits = standing.is_some_and(|all| all.subscriptions.iter().any(|s| s.is_in_history));
+        let at_once = peer.profile.reads() && !peer.ever_blocked && !peer.closing && !waits;
         (at_once && self.in_sync(home.server)).then(|| self.line_of(home.server))
     }
 

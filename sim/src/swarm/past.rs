@@ -104,7 +104,7 @@ impl World {
     }
 
     /// From now on, and for a while, a server may say that it could not ask.
-    fn trouble(&mut self, at: usize, wait: Duration) {
+    pub(super) fn trouble(&mut self, at: usize, wait: Duration) {
         let until = self.now + wait + TROUBLE;
         let server = &mut self.servers[at];
         server.trouble_until = server.trouble_until.max(until);

@@ -48,6 +48,10 @@ impl World {
             Step::Recreate if self.setup.upstream == Upstream::JetStream => {
                 let created = self.stream.created + 1_000 + self.now.as_nanos();
                 self.stream.recreate(&mut self.oracle, created);
+                // Who has not noticed takes no page of the new stream.
+                for at in 0..self.servers.len() {
+                    self.trouble(at, Duration::ZERO);
+                }
                 self.marks.hit(Mark::StreamRecreated);
             }
             Step::Rollback { back, regrow } => {
