@@ -333,6 +333,7 @@ impl Shard {
         let visit = Visit {
             sub: ix,
             advance: Order(0),
+            seq: 0,
             conflated: 0,
         };
         if sub.owes_lost {
@@ -357,7 +358,8 @@ impl Shard {
                     room -= 1;
                     taken.push(Piece::History(ix, at, number), entry.frame.len());
                 }
-                Gathered::All(visit)
+                let seq = page.to().min(self.source.head_seq).min(limit - 1);
+                Gathered::All(Visit { seq, ..visit })
             }
         }
     }

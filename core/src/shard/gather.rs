@@ -60,6 +60,7 @@ impl Turn<'_> {
         Visit {
             sub: self.ix,
             advance: self.advance,
+            seq: 0,
             conflated: self.conflated,
         }
     }

@@ -172,6 +172,7 @@ impl Shard {
             if whole {
                 let sub = &mut self.subs[visit.sub.0];
                 sub.next = sub.next.max(visit.advance);
+                sub.seq = sub.seq.max(visit.seq);
                 self.stats.conflated += visit.conflated;
             }
             self.place(visit.sub);

@@ -46,6 +46,8 @@ pub(super) struct Visit {
     pub(super) sub: SubIx,
     /// Everything before this place is dealt with, once all pieces are written.
     pub(super) advance: Order,
+    /// Of a cold one: every seq up to this one is dealt with, likewise.
+    pub(super) seq: u64,
     /// Messages that were passed over after the last piece.
     pub(super) conflated: u64,
 }
