@@ -193,7 +193,9 @@ impl View {
         }
         let had = self.chain.get(m.channel).map(|last| last.seq);
         let whole = match (m.prev, had) {
-            (None, _) => true,
+            // A server that began after the one before was purged knows of none; whether it was the one before is
+            // for the oracle, which has the truth.
+            (None | Some(0), _) => true,
             (Some(prev), Some(had)) => prev == had,
             (Some(prev), None) => held.base.is_none_or(|base| prev <= base),
         };

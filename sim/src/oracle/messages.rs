@@ -71,6 +71,15 @@ impl Client {
                 let follows = |(line, have)| self.no_hole(line, sub, channel, have, seq).is_ok();
                 !sub.seen.contains(channel) || line.zip(have).is_some_and(follows)
             }
+            // A server that began after the one before was purged knows of none.
+            (Some(0), Some(have)) => {
+                let gone = |line: &Line| {
+                    let entry = line.entry(channel, have);
+                    entry.is_some_and(|entry| entry.gone.is_some())
+                        && self.no_hole(line, sub, channel, have, seq).is_ok()
+                };
+                have == 0 || sub.is_lost(have) || line.is_some_and(gone)
+            }
             // What another server delivered and this one lost is within the range.
             (Some(prev), Some(have)) => {
                 prev == have || sub.is_lost(prev) || prev < have && sub.is_lost(have)
