@@ -5,6 +5,8 @@
 //! topics wait for what is recent (everybody comes back after a restart), pages of all channels are asked for, which
 //! serve them together.
 
+mod saved;
+
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -13,7 +15,6 @@ use core::time::Duration;
 use super::subscription::SubIx;
 use crate::history::{EVERYTHING, Fetch, Page};
 use crate::id::ConnId;
-use crate::record::codec::{Broken, Code, Reader, Writer, coded};
 use crate::time::Instant;
 
 /// The pause after the upstream could not be asked.
@@ -183,6 +184,16 @@ impl Archive {
         }
     }
 
+    /// The connections whose subscribe waits.
+    pub(super) fn subscribers(&self) -> Vec<ConnId> {
+        let waiters = self.wants.values().flat_map(|want| &want.waiters);
+        let subscribers = waiters.filter_map(|waiter| match waiter {
+            Waiter::Subscribe(conn) => Some(*conn),
+            Waiter::Subscription(_) | Waiter::Replay(_) => None,
+        });
+        subscribers.collect()
+    }
+
     /// Who waits at a place.
     #[cfg(feature = "verify")]
     pub(super) fn waiters(&self, place: &Place) -> &[Waiter] {
@@ -258,7 +269,7 @@ impl Archive {
         }
     }
 
-    /// The topic whose turn it is, at the first place behind the one that was asked for last.
+    /// The topic whose turn it is, at the first place where somebody waits.
     fn next_turn(&mut self) -> Option<Place> {
         while let Some(topic) = self.turns.pop_front() {
             self.queued.remove(&topic);
@@ -397,9 +408,6 @@ impl Archive {
 
     /// Keeps a page that tells something, and lets those go that were not used for the longest time.
     fn keep(&mut self, page: &Arc<Page>) {
-        if page.to() <= page.after {
-            return;
-        }
         let place = (page.topic.clone(), page.after);
         self.drop_page(&place);
         self.used += 1;
@@ -425,93 +433,5 @@ impl Archive {
             self.uses.remove(&kept.used);
             self.bytes -= kept.page.bytes();
         }
-    }
-}
-
-impl Code for Waiter {
-    fn put(&self, out: &mut Writer) {
-        match self {
-            Self::Subscription(ix) => (0_u8, *ix).put(out),
-            Self::Subscribe(conn) => (1_u8, *conn).put(out),
-            Self::Replay(conn) => (2_u8, *conn).put(out),
-        }
-    }
-
-    fn get(from: &mut Reader<'_>) -> Result<Self, Broken> {
-        match from.byte()? {
-            0 => Ok(Self::Subscription(Code::get(from)?)),
-            1 => Ok(Self::Subscribe(Code::get(from)?)),
-            2 => Ok(Self::Replay(Code::get(from)?)),
-            _ => Err(Broken("somebody of no known kind waits")),
-        }
-    }
-}
-
-coded!(Kept { page, used });
-
-coded!(Want {
-    waiters,
-    failing_since,
-    own
-});
-
-coded!(UnderWay { topic, after });
-
-impl Code for Archive {
-    fn put(&self, out: &mut Writer) {
-        let Self {
-            bytes_max,
-            fetches_max,
-            pages,
-            uses: _,
-            used,
-            bytes: _,
-            wants,
-            turns,
-            queued: _,
-            under_way,
-            requests,
-            was_everything,
-            pause,
-        } = self;
-        bytes_max.put(out);
-        fetches_max.put(out);
-        let kept: Vec<&Kept> = pages.values().collect();
-        kept.len().put(out);
-        for kept in kept {
-            kept.put(out);
-        }
-        used.put(out);
-        wants.put(out);
-        turns.put(out);
-        under_way.put(out);
-        requests.put(out);
-        was_everything.put(out);
-        pause.put(out);
-    }
-
-    fn get(from: &mut Reader<'_>) -> Result<Self, Broken> {
-        let (bytes_max, fetches_max) = Code::get(from)?;
-        let mut archive = Self {
-            bytes_max,
-            fetches_max,
-            ..Self::default()
-        };
-        let kept: Vec<Kept> = Code::get(from)?;
-        for kept in kept {
-            let place = (kept.page.topic.clone(), kept.page.after);
-            archive.bytes += kept.page.bytes();
-            archive.uses.insert(kept.used, place.clone());
-            archive.pages.insert(place, kept);
-        }
-        archive.used = Code::get(from)?;
-        archive.wants = Code::get(from)?;
-        archive.turns = Code::get(from)?;
-        archive.queued = archive.turns.iter().cloned().collect();
-        archive.under_way = Code::get(from)?;
-        archive.requests = Code::get(from)?;
-        archive.was_everything = Code::get(from)?;
-        archive.pause = Code::get(from)?;
-        Ok(archive)
     }
 }

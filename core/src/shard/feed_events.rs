@@ -6,7 +6,7 @@
 
 use alloc::sync::Arc;
 
-use super::cold::PROOF_TIME_MAX;
+use super::proof::PROOF_TIME_MAX;
 use super::subscription::{SubIx, Topic};
 use super::{Shard, Source};
 use crate::event::{Event, Lost, Publication, Reset, SourceReady};
@@ -54,9 +54,7 @@ impl Shard {
         }
         self.source.lost_to = head;
         self.store.skip(lost.order, head);
-        for index in self.living() {
-            self.doubt_proofs(index);
-        }
+        self.doubt_proofs();
         if lost.to.is_some_and(|to| to <= self.told_until) {
             // A notice that every subscription has, or will have first, speaks of it already.
             return;

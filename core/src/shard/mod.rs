@@ -8,7 +8,7 @@
 //! - `auth`: who a connection is for, and what that allows;
 //! - `requests`, `subscribe`, `start`, `resume`, `replay`: what clients ask for;
 //! - `feed_events`: what the Feed says;
-//! - `cold`, `archive`: what the log does not hold any more, from the upstream's history;
+//! - `proof`, `cold`, `archive`: what the log does not hold any more, from the upstream's history;
 //! - `transmit`, `gather`, `settle`: what is written next, and what follows from what was;
 //! - `window`: whether what is ready is held back for a while;
 //! - `bare`: connections that only the tests of WebSocket conformance have.
@@ -26,6 +26,7 @@ mod lag;
 mod lane;
 mod lifecycle;
 mod log;
+mod proof;
 mod record;
 mod replay;
 mod requests;

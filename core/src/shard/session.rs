@@ -9,8 +9,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::auth::Access;
-use super::cold::Held;
 use super::lane::Lane;
+use super::proof::Held;
 use super::replay::Replay;
 use super::subscription::SubIx;
 use crate::id::Order;

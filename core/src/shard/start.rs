@@ -3,7 +3,7 @@
 
 use super::Shard;
 use super::catalog::{ChannelIx, PatternIx};
-use super::cold::Verdict;
+use super::proof::Verdict;
 use super::subscription::Topic;
 use crate::id::Order;
 use crate::mutant::{self, Mutant};

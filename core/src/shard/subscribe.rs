@@ -9,7 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Shard;
-use super::cold::{Held, PROOF_TIME_MAX, Verdict};
+use super::proof::{Held, PROOF_TIME_MAX, Verdict};
 use super::session::Purpose;
 use super::start::{Start, Unresumed};
 use super::subscription::{SubIx, Subscription, Topic};
