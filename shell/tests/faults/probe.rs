@@ -97,7 +97,10 @@ pub(crate) struct Delays(Vec<Duration>);
 
 impl fmt::Display for Delays {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = |share: usize| self.0.get(self.0.len().saturating_sub(1) * share / 1_000);
+        let Some(last) = self.0.len().checked_sub(1) else {
+            return f.write_str("no messages");
+        };
+        let of = |share: usize| self.0[last * share / 1_000];
         write!(f, "{} messages, ", self.0.len())?;
         write!(
             f,
