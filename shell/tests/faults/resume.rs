@@ -94,21 +94,34 @@ async fn whoever_missed_100_000_messages_gets_exactly_those_on_another_replica()
 async fn a_storm_of_resumes_costs_few_requests_and_recovers_everybody() {
     let resumes = std::env::var("ODIN_RESUMES").map_or(300, |text| text.parse().expect("a number"));
     let missed = 5_000;
-    let mut fleet = Fleet::start(1, &["--log-messages", "1024"]).await;
+    // Everybody comes at once, and nobody is put off.
+    let args = [
+        "--log-messages",
+        "1024",
+        "--accept-rate",
+        "0",
+        "--cpu-refuse-percent",
+        "0",
+    ];
+    let mut fleet = Fleet::start(1, &args).await;
     let epoch = epoch(&fleet, 0).await;
     publish(&fleet, missed).await;
     tokio::task::block_in_place(|| fleet.restart(0));
     let server = fleet.servers[0].as_ref().expect("it runs");
     tokio::task::block_in_place(|| server.until_health(200, Duration::from_secs(20)));
     let probe = Probe::start(&fleet.nats, fleet.addrs[0], &channel(0, CHANNELS));
+    let begun = Instant::now();
     for number in 0..resumes {
         let name = channel(number, CHANNELS);
         // Somewhere in the last 2,000 of what was missed, at a message of this channel.
         let seq = missed - 2_000 + number % 90 * CHANNELS + number % CHANNELS + 1;
         let from = (epoch.clone(), BTreeMap::from([(name.clone(), seq)]));
         fleet.add_client(vec![name], 0, Some(from));
+        if number % 500 == 499 {
+            // As many as a listener's backlog takes without having them ask again seconds later.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
-    let begun = Instant::now();
     fleet.until_all_began().await;
     let took = begun.elapsed();
     let live = probe.stop();
