@@ -6,6 +6,7 @@
 //! serve them together.
 
 mod saved;
+mod served;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
@@ -305,11 +306,14 @@ impl Archive {
         let served = match page {
             // A stream that ends here proves a position, or shows that it is ahead; whoever wants more waits.
             Some(page) if page.to() <= after => {
-                self.pause = Some(now + PAUSE);
-                Served {
-                    waiters: self.take_subscribes(&topic, after),
-                    given_up: self.take_impatient(now, &topic),
+                let waiters = self.take_subscribes(&topic, after);
+                // Of those who stand elsewhere it says nothing.
+                let here = (topic.clone(), after);
+                let given_up = self.take_impatient(now, |place| *place == here);
+                if self.wants.contains_key(&here) {
+                    self.pause = Some(now + PAUSE);
                 }
+                Served { waiters, given_up }
             }
             Some(page) => {
                 self.keep(page);
@@ -322,7 +326,8 @@ impl Archive {
             }
             None => {
                 self.pause = Some(now + PAUSE);
-                let given_up = self.take_impatient(now, &topic);
+                let all = *topic == *EVERYTHING;
+                let given_up = self.take_impatient(now, |(other, _)| all || *other == topic);
                 Served {
                     waiters: Vec::new(),
                     given_up,
@@ -334,76 +339,6 @@ impl Archive {
             self.enqueue(topic);
         }
         Some(served)
-    }
-
-    /// Takes those who wait for a topic at the places that `covers`; for all channels, those of every topic.
-    fn take_wants(
-        &mut self,
-        topic: &Arc<str>,
-        covers: impl Fn(u64) -> bool,
-    ) -> Vec<(Place, Waiter)> {
-        let all = **topic == *EVERYTHING;
-        let from = if all { "".into() } else { topic.clone() };
-        let wants = self.wants.range((from, 0)..);
-        let places: Vec<Place> = wants
-            .take_while(|((other, _), _)| all || other == topic)
-            .filter(|((_, after), want)| covers(*after) && !(all && want.own))
-            .map(|(place, _)| place.clone())
-            .collect();
-        self.take(&places)
-    }
-
-    /// Takes those whose subscribe waits at a place.
-    fn take_subscribes(&mut self, topic: &Arc<str>, after: u64) -> Vec<(Place, Waiter)> {
-        let place = (topic.clone(), after);
-        let Some(want) = self.wants.get_mut(&place) else {
-            return Vec::new();
-        };
-        let is_subscribe = |waiter: &Waiter| matches!(waiter, Waiter::Subscribe(_));
-        let (taken, left) = want.waiters.iter().copied().partition(is_subscribe);
-        want.waiters = left;
-        if want.waiters.is_empty() {
-            self.wants.remove(&place);
-        }
-        let taken: Vec<Waiter> = taken;
-        taken
-            .into_iter()
-            .map(|waiter| (place.clone(), waiter))
-            .collect()
-    }
-
-    /// Takes those whom a failure concerns: subscribes are answered at once, others after a while.
-    fn take_impatient(&mut self, now: Instant, topic: &Arc<str>) -> Vec<(Place, Waiter)> {
-        let all = **topic == *EVERYTHING;
-        let mut taken = Vec::new();
-        for (place, want) in &mut self.wants {
-            if !all && place.0 != *topic {
-                continue;
-            }
-            let since = *want.failing_since.get_or_insert(now);
-            let over = since + PATIENCE <= now;
-            let mut at = 0;
-            while let Some(waiter) = want.waiters.get(at).copied() {
-                if over || matches!(waiter, Waiter::Subscribe(_)) {
-                    taken.push((place.clone(), waiter));
-                    want.waiters.remove(at);
-                } else {
-                    at += 1;
-                }
-            }
-        }
-        self.wants.retain(|_, want| !want.waiters.is_empty());
-        taken
-    }
-
-    fn take(&mut self, places: &[Place]) -> Vec<(Place, Waiter)> {
-        let mut taken = Vec::new();
-        for place in places {
-            let waiters = self.wants.remove(place).map(|want| want.waiters);
-            let waiters = waiters.into_iter().flatten();
-            taken.extend(waiters.map(|waiter| (place.clone(), waiter)));
-        }
-        taken
     }
 
     /// Keeps a page that tells something, and lets those go that were not used for the longest time.
