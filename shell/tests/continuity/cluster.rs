@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, consumer, stream};
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::client::Client;
 use crate::server::Server;
-use crate::stream::{Stored, content};
+use crate::stream::Stored;
 use crate::support::cluster::{Cluster, NODES};
 use crate::support::nats::Version;
 use crate::with_both_servers;
@@ -247,10 +247,7 @@ impl World {
             })
             .await;
         }
-        let stream = until("the stream can be read", async || {
-            self.context.get_stream(STREAM).await.ok()
-        });
-        let stored = content(&mut stream.await).await;
+        let stored = stored(&self.context).await;
         let payloads: BTreeMap<u64, &[u8]> =
             stored.iter().map(|s| (s.seq, &s.payload[..])).collect();
         for (seq, payload) in &acked {
@@ -273,6 +270,29 @@ impl World {
         assert_eq!(ack["recovered"], json!(NAMES), "{ack}");
         expect_all(&read(&mut client).await, &stored);
     }
+}
+
+/// Everything that the stream has, as its leader says.
+async fn stored(context: &jetstream::Context) -> Vec<Stored> {
+    let stream = context.get_stream(STREAM).await.expect("the stream");
+    let state = &stream.cached_info().state;
+    assert_eq!(
+        (state.first_sequence, state.deleted_count.unwrap_or(0)),
+        (1, 0)
+    );
+    let all = futures_util::stream::iter(1..=state.last_sequence).map(|seq| {
+        let stream = &stream;
+        async move {
+            let message = stream.get_raw_message(seq).await.expect("a message");
+            let channel = message.subject.strip_prefix("odin.token.");
+            Stored {
+                seq,
+                channel: channel.expect("a subject of the stream").to_owned(),
+                payload: message.payload.to_vec(),
+            }
+        }
+    });
+    all.buffered(32).collect().await
 }
 
 /// A server on all nodes of the cluster, ready.
