@@ -153,11 +153,14 @@ impl Archive {
         let served = match page {
             // A stream that ends here proves a position, or shows that it is ahead; whoever wants more waits.
             Some(page) if page.to() <= after => {
-                self.pause = Some(now + PAUSE);
-                Served {
-                    waiters: self.take_subscribes(&topic, after),
-                    given_up: self.take_impatient(now, &topic),
+                let waiters = self.take_subscribes(&topic, after);
+                // Of those who stand elsewhere it says nothing.
+                let here = (topic.clone(), after);
+                let given_up = self.take_impatient(now, |place| *place == here);
+                if self.wants.contains_key(&here) {
+                    self.pause = Some(now + PAUSE);
                 }
+                Served { waiters, given_up }
             }
             Some(page) => {
                 self.keep(page);
@@ -170,7 +173,8 @@ impl Archive {
             }
             None => {
                 self.pause = Some(now + PAUSE);
-                let given_up = self.take_impatient(now, &topic);
+                let all = *topic == *EVERYTHING;
+                let given_up = self.take_impatient(now, |(other, _)| all || *other == topic);
                 Served {
                     waiters: Vec::new(),
                     given_up,
@@ -195,7 +199,10 @@ impl Archive {
         let wants = self.wants.range((from, 0)..);
         let places: Vec<Place> = wants
             .take_while(|((other, _), _)| all || other == topic)
-            .filter(|((_, after), want)| covers(*after) && !(all && want.own))
+            .filter(|((other, after), want)| {
+                let is_own = other == topic;
+                covers(*after) && (is_own || !want.own)
+            })
             .map(|(place, _)| place.clone())
             .collect();
         self.take(&places)
@@ -220,12 +227,15 @@ impl Archive {
             .collect()
     }
 
-    /// Takes those whom a failure concerns: subscribes are answered at once, others after a while.
-    fn take_impatient(&mut self, now: Instant, topic: &Arc<str>) -> Vec<(Place, Waiter)> {
-        let all = **topic == *EVERYTHING;
+    /// Takes those whom a failure `concerns`: subscribes are answered at once, others after a while.
+    fn take_impatient(
+        &mut self,
+        now: Instant,
+        concerns: impl Fn(&Place) -> bool,
+    ) -> Vec<(Place, Waiter)> {
         let mut taken = Vec::new();
         for (place, want) in &mut self.wants {
-            if !all && place.0 != *topic {
+            if !concerns(place) {
                 continue;
             }
             let since = *want.failing_since.get_or_insert(now);
