@@ -96,6 +96,9 @@ pub enum Message<'a> {
     Ping(&'a [u8]),
     /// A pong.
     Pong,
+    /// No message, but so many fragments before the last one of a message, whether that has come or not.
+    /// They are no sign of life: a message that never ends is none.
+    Fragments(u32),
     /// A close frame with its code, if it had one.
     Close(Option<u16>),
 }

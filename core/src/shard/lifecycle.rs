@@ -331,6 +331,7 @@ impl Shard {
         let session = self.at(index);
         if !config.ping_interval.is_zero() && session.ping_at <= now {
             session.ping_at = now + config.ping_interval;
+            session.pings = session.pings.saturating_add(1);
             self.say(index, frame::ping(b""), Purpose::Ping);
         }
     }

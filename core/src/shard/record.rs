@@ -361,6 +361,9 @@ impl Shard {
             Message::Binary(bytes) => tape.call(BINARY, now, |out| (conn, bytes).put(out)),
             Message::Ping(data) => tape.call(PING, now, |out| (conn, data.len()).put(out)),
             Message::Pong => tape.call(PONG, now, |out| conn.put(out)),
+            Message::Fragments(count) => {
+                tape.call(FRAGMENTS, now, |out| (conn, count).put(out));
+            }
             Message::Close(code) => tape.call(GOODBYE, now, |out| {
                 (conn, code).put(out);
             }),
