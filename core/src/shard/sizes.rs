@@ -31,7 +31,11 @@ const SESSION: [Field; 21] = [
         "a notice must not overtake what is yet to be read",
     ),
     ("held", 1, "which windows list it, so that each does once"),
-    ("pings", 1, "pongs that were asked for are free, others are not"),
+    (
+        "pings",
+        1,
+        "pongs that were asked for are free, others are not",
+    ),
     (
         "subscriptions",
         4,

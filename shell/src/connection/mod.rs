@@ -199,11 +199,15 @@ impl<S: Stream> Connection<S> {
         while !self.deaf {
             if !state.wants_read(self.id) {
                 parser.pause(&wire);
+                self.fragments(now, state, parser.take_fragments());
                 return Parsed::Paused;
             }
             match parser.next(&mut wire) {
                 Ok(Some(frame)) => self.message(now, state, &frame),
-                Ok(None) => return Parsed::Used,
+                Ok(None) => {
+                    self.fragments(now, state, parser.take_fragments());
+                    return Parsed::Used;
+                }
                 Err(error) => {
                     self.deaf = true;
                     if let Some(reason) = violation(&error) {
@@ -214,6 +218,14 @@ impl<S: Stream> Connection<S> {
             }
         }
         Parsed::Used
+    }
+
+    /// Tells the core of the frames that make no message, which cost time all the same.
+    fn fragments(&self, now: Instant, state: &mut State<S>, count: u32) {
+        if count > 0 && self.local.shared.talk == Talk::Protocol {
+            let (conn, message) = (self.id, Message::Fragments(count));
+            state.input(now, Input::Message { conn, message });
+        }
     }
 
     fn message(&mut self, now: Instant, state: &mut State<S>, frame: &Frame) {

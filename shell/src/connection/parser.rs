@@ -72,6 +72,11 @@ impl Parser {
         self.boundary.is_between_messages()
     }
 
+    /// How many fragments came of messages that more was to follow of; each is told once.
+    pub(super) fn take_fragments(&mut self) -> u32 {
+        self.boundary.take_fragments()
+    }
+
     /// Whether it is still as small as a new one.
     pub(super) fn is_small(&self) -> bool {
         self.boundary.largest() <= LENT_BYTES_MAX
