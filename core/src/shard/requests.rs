@@ -98,7 +98,7 @@ impl Shard {
         let flooding = drops_max > 0 && session.drops >= drops_max;
         self.stats.rate_limited += 1;
         if flooding && !mutant::is(Mutant::FloodNotEnded) {
-            self.close(index, now, CloseReason::Flooding);
+            self.close_deaf(index, now, CloseReason::Flooding);
         }
         false
     }

@@ -206,7 +206,9 @@ impl<S: Stream> Connection<S> {
                 Ok(Some(frame)) => self.message(now, state, &frame),
                 Ok(None) => {
                     self.fragments(now, state, parser.take_fragments());
-                    return Parsed::Used;
+                    if !wire.advance() {
+                        return Parsed::Used;
+                    }
                 }
                 Err(error) => {
                     self.deaf = true;
@@ -221,11 +223,16 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Tells the core of the frames that make no message, which cost time all the same.
-    fn fragments(&self, now: Instant, state: &mut State<S>, count: u32) {
+    fn fragments(&mut self, now: Instant, state: &mut State<S>, count: u32) {
         if count > 0 && self.local.shared.talk == Talk::Protocol {
-            let (conn, message) = (self.id, Message::Fragments(count));
-            state.input(now, Input::Message { conn, message });
+            self.tell(now, state, Message::Fragments(count));
         }
+    }
+
+    fn tell(&mut self, now: Instant, state: &mut State<S>, message: Message<'_>) {
+        let conn = self.id;
+        state.input(now, Input::Message { conn, message });
+        self.deaf |= state.shard.is_deaf(conn);
     }
 
     fn message(&mut self, now: Instant, state: &mut State<S>, frame: &Frame) {
@@ -262,13 +269,7 @@ impl<S: Stream> Connection<S> {
             // The parser gives raw frames only to those who write them.
             Frame::Frame(_) => return,
         };
-        state.input(
-            now,
-            Input::Message {
-                conn: self.id,
-                message,
-            },
-        );
+        self.tell(now, state, message);
     }
 }
 

@@ -79,6 +79,7 @@ pub(crate) fn serve<S: Stream>(local: Rc<Local<S>>, handoff: Handoff<S::Detached
         let Ok(stream) = S::attach(socket) else {
             return shared.counters.broke(Broken::Transport);
         };
+        shared.waits(&handshake);
         let handshake = Rc::new(handshake);
         let talked = tokio::select! {
             biased;
@@ -107,6 +108,10 @@ async fn talk<S: Stream>(
     peer: SocketAddr,
 ) -> Option<(S, Upgraded)> {
     let begun = prelude::run(&shared, handshake.entrance, stream, peer).await?;
+    if shared.certificates.is_some() {
+        // It has done its part so far: it is not the one that has been waited for the longest.
+        shared.waits(handshake);
+    }
     let exchange = Rc::new(Exchange::new(shared, Rc::clone(handshake), begun.peer));
     let (mut stream, early) = exchange.run(begun.stream, begun.time_left).await?;
     if let Some(client) = exchange.client.get() {
@@ -254,8 +259,8 @@ impl Exchange {
             .unwrap_or_else(|refusal| *refusal);
         self.shared.counters.responded(reply.status().as_u16());
         // Who was upgraded is about to leave.
-        if self.permit.borrow().is_none() && self.handshake.ticket.wait() {
-            self.shared.counters.broke(Broken::InFlight);
+        if self.permit.borrow().is_none() {
+            self.shared.waits(&self.handshake);
         }
         reply
     }

@@ -4,7 +4,8 @@
 //! Who keeps the server waiting for a request stands in a line, in the order in which the waiting began. One more
 //! than the limit sends the first of the line away. So sockets that stall cannot take the places of those that
 //! come after them: whoever sends its request before so many others have come is served. Whose request is being
-//! answered is not in the line.
+//! answered is not in the line, nor is a socket that its shard has not begun with: of these there are few, as the
+//! acceptor waits, and the kernel's own queue is where the others stand.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -17,12 +18,19 @@ use tokio::sync::Notify;
 /// being answered, and those that were sent away and are not gone yet.
 const INSIDE_PER_WAITING: usize = 2;
 
+/// Sockets that were accepted and that their shards have not begun with. Were there more than may stand in
+/// the line, sockets would be sent away before anybody had looked at them.
+const STARTING_MAX: usize = 256;
+
 /// Where sockets wait for their request.
 #[derive(Debug)]
 pub(crate) struct Lobby {
     /// The most sockets in the line; 0: no limit.
     limit: usize,
     inside: AtomicUsize,
+    starting: AtomicUsize,
+    /// Told when a shard begins with a socket.
+    started: Notify,
     line: Mutex<Line>,
 }
 
@@ -33,41 +41,38 @@ struct Line {
     waiting: BTreeMap<u64, Arc<Notify>>,
 }
 
-/// What became of a socket that was to enter.
-#[derive(Debug)]
-pub(crate) enum Entered {
-    /// It is inside.
-    In(Ticket),
-    /// So is this one, and another one was sent away for it.
-    Instead(Ticket),
-    /// There are too many, even of those that were sent away.
-    Full,
-}
-
 impl Lobby {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit,
             inside: AtomicUsize::new(0),
+            starting: AtomicUsize::new(0),
+            started: Notify::new(),
             line: Mutex::default(),
         }
     }
 
-    /// Lets a socket in, at the end of the line.
-    pub(crate) fn enter(self: &Arc<Self>) -> Entered {
+    /// Ready when the shards keep up.
+    pub(crate) async fn keeps_up(&self) {
+        while self.starting.load(Ordering::Relaxed) >= STARTING_MAX {
+            let started = self.started.notified();
+            if self.starting.load(Ordering::Relaxed) >= STARTING_MAX {
+                started.await;
+            }
+        }
+    }
+
+    /// Lets a socket in; `None`: there are too many, even of those that do not wait.
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<Ticket> {
         let inside = self.inside.fetch_add(1, Ordering::Relaxed);
+        self.starting.fetch_add(1, Ordering::Relaxed);
         let ticket = Ticket {
             lobby: Arc::clone(self),
             bell: Arc::default(),
-            place: Cell::new(None),
+            stage: Cell::new(Stage::Starting),
         };
-        if self.limit > 0 && inside >= self.limit.saturating_mul(INSIDE_PER_WAITING) {
-            return Entered::Full;
-        }
-        match ticket.wait() {
-            true => Entered::Instead(ticket),
-            false => Entered::In(ticket),
-        }
+        let is_full = self.limit > 0 && inside >= self.limit.saturating_mul(INSIDE_PER_WAITING);
+        (!is_full).then_some(ticket)
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
@@ -76,27 +81,35 @@ impl Lobby {
     }
 }
 
+/// Where a socket stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// Its shard has not begun with it.
+    Starting,
+    /// At this place of the line.
+    Waiting(u64),
+    /// Its request is being answered.
+    Served,
+}
+
 /// A socket's place in a lobby, given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     lobby: Arc<Lobby>,
     bell: Arc<Notify>,
-    /// In the line; `None`: its request is being answered.
-    place: Cell<Option<u64>>,
+    stage: Cell<Stage>,
 }
 
 impl Ticket {
     /// From now on the socket keeps the server waiting: it goes to the end of the line. Whether the first of the
     /// line was sent away for it.
     pub(crate) fn wait(&self) -> bool {
+        self.serve();
         let mut line = self.lobby.line();
-        if let Some(before) = self.place.take() {
-            line.waiting.remove(&before);
-        }
         let place = line.next;
         line.next += 1;
         line.waiting.insert(place, Arc::clone(&self.bell));
-        self.place.set(Some(place));
+        self.stage.set(Stage::Waiting(place));
         let limit = self.lobby.limit;
         if limit == 0 || line.waiting.len() <= limit {
             return false;
@@ -111,8 +124,17 @@ impl Ticket {
 
     /// From now on the server keeps the socket waiting.
     pub(crate) fn serve(&self) {
-        if let Some(place) = self.place.take() {
-            self.lobby.line().waiting.remove(&place);
+        match self.stage.replace(Stage::Served) {
+            Stage::Starting => {
+                let before = self.lobby.starting.fetch_sub(1, Ordering::Relaxed);
+                if before == STARTING_MAX {
+                    self.lobby.started.notify_one();
+                }
+            }
+            Stage::Waiting(place) => {
+                self.lobby.line().waiting.remove(&place);
+            }
+            Stage::Served => {}
         }
     }
 
@@ -133,22 +155,25 @@ impl Drop for Ticket {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Entered, Lobby, Ticket};
+    use super::{Lobby, STARTING_MAX, Ticket};
 
+    /// A socket that has begun to wait, and whether another one was sent away for it.
     fn enter(lobby: &Arc<Lobby>) -> (Ticket, bool) {
-        match lobby.enter() {
-            Entered::In(ticket) => (ticket, false),
-            Entered::Instead(ticket) => (ticket, true),
-            Entered::Full => panic!("there is room"),
+        let ticket = lobby.enter().expect("there is room");
+        let instead = ticket.wait();
+        (ticket, instead)
+    }
+
+    async fn is_ready(future: impl Future<Output = ()>) -> bool {
+        tokio::select! {
+            biased;
+            () = future => true,
+            () = std::future::ready(()) => false,
         }
     }
 
     async fn is_sent_away(ticket: &Ticket) -> bool {
-        tokio::select! {
-            biased;
-            () = ticket.sent_away() => true,
-            () = std::future::ready(()) => false,
-        }
+        is_ready(ticket.sent_away()).await
     }
 
     #[tokio::test]
@@ -185,9 +210,9 @@ mod tests {
         assert!(instead);
         assert!(is_sent_away(&waits).await && !is_sent_away(&served).await);
         // Four are inside: twice the limit.
-        assert!(matches!(lobby.enter(), Entered::Full));
+        assert!(lobby.enter().is_none());
         drop(waits);
-        assert!(matches!(lobby.enter(), Entered::Instead(_)));
+        assert!(lobby.enter().is_some());
         assert!(!is_sent_away(&fourth).await);
     }
 
@@ -198,5 +223,22 @@ mod tests {
         for ticket in &tickets {
             assert!(!is_sent_away(ticket).await);
         }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_let_in_faster_than_the_shards_begin() {
+        let lobby = Arc::new(Lobby::new(0));
+        let mut tickets: Vec<Ticket> = Vec::new();
+        while is_ready(lobby.keeps_up()).await {
+            tickets.extend(lobby.enter());
+        }
+        assert_eq!(tickets.len(), STARTING_MAX);
+        tickets[0].wait();
+        assert!(is_ready(lobby.keeps_up()).await);
+        tickets.extend(lobby.enter());
+        assert!(!is_ready(lobby.keeps_up()).await);
+        // One that goes before anybody began with it makes room as well.
+        tickets.pop();
+        assert!(is_ready(lobby.keeps_up()).await);
     }
 }

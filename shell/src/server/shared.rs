@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::backlog::Backlog;
 use super::counters::{Broken, Counters};
-use super::lobby::{Entered, Lobby, Ticket};
+use super::lobby::{Lobby, Ticket};
 use super::ports::Ports;
 use crate::auth::Auth;
 use crate::auth::publishers::Publishers;
@@ -209,15 +209,24 @@ impl Shared {
         })
     }
 
+    /// Ready when another socket may be accepted.
+    pub(crate) async fn keeps_up(&self, entrance: Entrance) {
+        self.handshakes[entrance as usize].keeps_up().await;
+    }
+
     /// A place among the sockets that are no WebSocket connection; `None`: there are too many.
     pub(crate) fn handshake(&self, entrance: Entrance) -> Option<Handshake> {
-        let entered = self.handshakes[entrance as usize].enter();
-        if !matches!(entered, Entered::In(_)) {
+        let Some(ticket) = self.handshakes[entrance as usize].enter() else {
             self.counters.broke(Broken::InFlight);
-        }
-        match entered {
-            Entered::In(ticket) | Entered::Instead(ticket) => Some(Handshake { ticket, entrance }),
-            Entered::Full => None,
+            return None;
+        };
+        Some(Handshake { ticket, entrance })
+    }
+
+    /// From now on a socket waits for its client's request, maybe in the place of another one.
+    pub(crate) fn waits(&self, handshake: &Handshake) {
+        if handshake.ticket.wait() {
+            self.counters.broke(Broken::InFlight);
         }
     }
 
