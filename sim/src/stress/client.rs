@@ -10,6 +10,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::Run;
 use super::judge::Event;
+use crate::bell::Ear;
 use crate::client::View;
 use crate::client::view::Heard;
 use crate::oracle::ClientId;
@@ -17,6 +18,9 @@ use crate::trace::{FNV_OFFSET, fnv1a};
 
 /// How long connecting and upgrading may take.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How often a client that does not read looks whether it is still connected.
+const LOOK: Duration = Duration::from_secs(1);
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -77,10 +81,7 @@ async fn attend(
     }
     let mut over = run.over.ear();
     if usize::try_from(client.0).is_ok_and(|number| number < run.options.stalled) {
-        // Reads nothing until the end, and then sees what became of it.
-        over.rung().await;
-        let ended = tokio::time::timeout(Duration::from_secs(5), rest(&mut socket)).await;
-        return ended.ok().flatten();
+        return stall(&mut socket, &mut over).await;
     }
     loop {
         let frame = tokio::select! {
@@ -106,6 +107,25 @@ async fn attend(
             Some(Err(_)) | None => return Some(1006),
         }
     }
+}
+
+/// Reads nothing until the end, and then sees what became of it. Who was thrown out comes back, to stall again.
+async fn stall(socket: &mut Socket, over: &mut Ear) -> Option<u16> {
+    loop {
+        tokio::select! {
+            biased;
+            () = over.rung() => break,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        // A reset shows without a read. The end of the stream, behind what is not read, does not.
+        if let MaybeTlsStream::Plain(tcp) = socket.get_ref()
+            && !matches!(tcp.take_error(), Ok(None))
+        {
+            return Some(1006);
+        }
+    }
+    let ended = tokio::time::timeout(Duration::from_secs(5), rest(socket)).await;
+    ended.ok().flatten()
 }
 
 /// Reads to the end, for the close code.
