@@ -78,6 +78,9 @@ pub enum Input<'a> {
         /// What the stream holds; `None`: it could not be asked.
         page: Option<Arc<Page>>,
     },
+    /// Memory is short: some of those who have taken nothing for the longest time are to go. Said again
+    /// while it stays short.
+    Relieve,
     /// Every connection is to be told to go, and closed, before the deadline.
     Drain {
         /// When the last must be closed.

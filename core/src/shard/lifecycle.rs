@@ -198,7 +198,7 @@ impl Shard {
         }
     }
 
-    fn drop_socket(&mut self, index: u32) {
+    pub(super) fn drop_socket(&mut self, index: u32) {
         let conn = self.conn_id(index);
         if let Some(closing) = self.at(index).closing_mut()
             && !closing.dropped

@@ -28,6 +28,7 @@ mod lifecycle;
 mod log;
 mod proof;
 mod record;
+mod relief;
 mod replay;
 mod requests;
 mod resume;
@@ -223,6 +224,7 @@ impl Shard {
             Input::Event(event) => self.event_in_window(now, event),
             Input::History { request, page } => self.history(now, request, page),
             Input::Drain { deadline } => self.drain(now, deadline),
+            Input::Relieve => self.relieve(now),
         }
         self.ask(now);
     }

@@ -325,6 +325,7 @@ impl Shard {
                     page.put(out);
                 });
             }
+            Input::Relieve => tape.call(RELIEVE, Some(now), |_| {}),
             Input::Drain { deadline } => tape.call(DRAIN, Some(now), |out| deadline.put(out)),
         }
     }

@@ -235,7 +235,14 @@ fn sampler(
     let mut sample = move || {
         let now = shared.clock.now();
         let sample = measure(now);
-        shared.gate().sample(now, sample);
+        let sheds = {
+            let mut gate = shared.gate();
+            gate.sample(now, sample);
+            gate.sheds()
+        };
+        if sheds {
+            shared.ports.relieve();
+        }
     };
     sample();
     async move {

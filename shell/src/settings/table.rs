@@ -194,6 +194,8 @@ settings! {
         memory_refuse_percent: u32 = PERCENT, "90", "PERCENT";
         /// Memory in percent of the limit below which, for 5 s, upgrades are let in again; 0: as the upper one.
         memory_admit_percent: u32 = PERCENT, "85", "PERCENT";
+        /// Memory in percent of the limit above which clients that take nothing of what is sent to them are let go; 0: never.
+        memory_shed_percent: u32 = PERCENT, "80", "PERCENT";
         /// New connections a second that are let in for long; 0: no limit.
         accept_rate: u32 = COUNT, "2000", "N";
         /// New connections that are let in at once.

@@ -58,6 +58,8 @@ pub enum Call {
     Event(Event),
     /// [`Input::History`], with stand-ins for frames.
     History(u64, Option<Arc<Page>>),
+    /// [`Input::Relieve`].
+    Relieve,
     /// [`Input::Drain`].
     Drain(Instant),
     /// [`Shard::handle_timeout`].
@@ -115,6 +117,7 @@ pub(super) const AUTHENTICATED: u8 = 26;
 pub(super) const TOKEN_REFUSED: u8 = 27;
 pub(super) const REVOKED: u8 = 28;
 pub(super) const FRAGMENTS: u8 = 29;
+pub(super) const RELIEVE: u8 = 30;
 
 fn get_publication(from: &mut Reader<'_>) -> Result<Publication, Broken> {
     Ok(Publication {
@@ -176,6 +179,7 @@ impl record::Recorded for Shard {
             WRITABLE => Call::Writable(Code::get(from)?),
             CLOSED => Call::Closed(Code::get(from)?, Code::get(from)?),
             HISTORY => Call::History(Code::get(from)?, Code::get(from)?),
+            RELIEVE => Call::Relieve,
             DRAIN => Call::Drain(Code::get(from)?),
             OPEN_AS => Call::OpenAs(Code::get(from)?),
             AUTHENTICATED => Call::Authenticated(Code::get(from)?, Code::get(from)?),
@@ -274,6 +278,7 @@ impl Shard {
             Call::Published(publication, _) => Input::Event(Event::Published(publication)),
             Call::Event(event) => Input::Event(event),
             Call::History(request, page) => Input::History { request, page },
+            Call::Relieve => Input::Relieve,
             Call::Drain(deadline) => Input::Drain { deadline },
             _ => return,
         };
