@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -117,11 +118,12 @@ async fn stall(socket: &mut Socket, over: &mut Ear) -> Option<u16> {
             () = over.rung() => break,
             () = tokio::time::sleep(LOOK) => {}
         }
-        // A reset shows without a read. The end of the stream, behind what is not read, does not.
-        if let MaybeTlsStream::Plain(tcp) = socket.get_ref()
-            && !matches!(tcp.take_error(), Ok(None))
-        {
-            return Some(1006);
+        // What is not read makes the socket readable; that its other end is closed shows beside that.
+        if let MaybeTlsStream::Plain(tcp) = socket.get_ref() {
+            let ready = tokio::time::timeout(Duration::ZERO, tcp.ready(Interest::READABLE)).await;
+            if matches!(ready, Ok(Ok(ready)) if ready.is_read_closed()) {
+                return Some(1006);
+            }
         }
     }
     let ended = tokio::time::timeout(Duration::from_secs(5), rest(socket)).await;
