@@ -2,8 +2,6 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::{answer, ask, ended, get, metric, metric_becomes, serve, serve_on};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;

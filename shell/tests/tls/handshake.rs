@@ -1,7 +1,5 @@
 //! Who gets in, and what becomes of those who do not speak TLS or do not finish.
 
-use std::time::Duration;
-
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
