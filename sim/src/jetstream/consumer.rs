@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use odin_core::feed::{DeliverPolicy, Tail};
 
-use super::{Stored, Stream};
+use super::{Release, Stored, Stream};
 
 /// An ephemeral consumer: what it has yet to deliver.
 #[derive(Debug)]
@@ -44,6 +44,9 @@ impl Consumer {
     pub fn open(stream: &Stream, policy: DeliverPolicy) -> Self {
         let (snapshot, next) = match policy {
             DeliverPolicy::LastPerSubject => (stream.last_of_each(), stream.last_seq + 1),
+            DeliverPolicy::ByStartSequence(seq) if stream.release == Release::Old => {
+                (VecDeque::new(), seq.min(stream.last_seq + 1))
+            }
             DeliverPolicy::ByStartSequence(seq) => (VecDeque::new(), seq),
         };
         Self {
@@ -99,8 +102,15 @@ impl Consumer {
             self.left = (self.count_left(stream), stream.removals);
         }
         while let Some(seq) = self.snapshot.pop_front() {
-            if let Some(stored) = stream.get(seq) {
-                self.left.0 -= 1;
+            let is_there = stream.get(seq).is_some();
+            self.left.0 -= u64::from(is_there);
+            let found = match is_there || stream.release == Release::Old {
+                // Instead of one that is gone it takes the next that there is, and that then comes twice.
+                true => stream.next_followed(seq),
+                false => None,
+            };
+            if let Some((seq, stored)) = found {
+                self.next = self.next.max(seq + 1);
                 return Ok(Some(self.delivery(stream, seq, stored)));
             }
         }

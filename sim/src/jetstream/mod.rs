@@ -234,7 +234,23 @@ impl Stream {
 
     /// Removes messages of one subject or of all, and says how many.
     pub fn purge(&mut self, purge: Purge<'_>) -> u64 {
-        let below = purge.below.unwrap_or(u64::MAX);
+        let below = match purge {
+            // By seqs and not by messages, though some may be missing.
+            Purge {
+                subject: None,
+                below: None,
+                keep,
+            } if keep > 0 && self.release == Release::Old => {
+                if keep >= self.messages.len() as u64 {
+                    return 0;
+                }
+                return self.purge(Purge {
+                    below: Some(self.last_seq + 1 - keep),
+                    ..Purge::default()
+                });
+            }
+            Purge { below, .. } => below.unwrap_or(u64::MAX),
+        };
         let keep = usize::try_from(purge.keep).unwrap_or(usize::MAX);
         let gone: Vec<u64> = match purge.subject {
             None => {
@@ -269,6 +285,10 @@ impl Stream {
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
         self.trim();
+        if self.release == Release::Old {
+            // Of a subject that waits for its next message.
+            return;
+        }
         let subjects: Vec<Arc<str>> = self.subjects.keys().cloned().collect();
         subjects
             .iter()

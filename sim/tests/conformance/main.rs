@@ -76,16 +76,6 @@ fn check(release: Release, sequences: impl Iterator<Item = (String, Sequence)>) 
     });
     let mut shown = Vec::new();
     for (name, sequence) in sequences {
-        if std::env::var_os("CONF_TRACE").is_some() {
-            eprintln!(
-                "{name} {:?}",
-                std::time::SystemTime::now()
-                    .duration_since(std::time::UNIX_EPOCH)
-                    .unwrap()
-                    .as_millis()
-                    % 1000_000
-            );
-        }
         let Some(whole) = differ(&mut real, release, &sequence) else {
             continue;
         };

@@ -103,6 +103,7 @@ pub(crate) fn draw(seed: u64) -> Sequence {
         limits,
         last: 0,
         open: false,
+        fresh: false,
         ops: Vec::new(),
     };
     let count = draft.dice.range(8, 40);
@@ -132,6 +133,9 @@ struct Draft<'a> {
     /// The last seq, about.
     last: u64,
     open: bool,
+    /// A consumer that begins with the last message of each subject, and has not been read: what is removed from under it
+    /// makes some releases rest, which takes a while.
+    fresh: bool,
     ops: Vec<Op>,
 }
 
@@ -178,6 +182,7 @@ impl Draft<'_> {
                     bytes: usize::try_from(self.dice.range(0, 60)).expect("small"),
                 }
             }
+            1..=3 if self.fresh => Op::Tail,
             1 => self.purge(),
             2 => Op::Delete(self.seq()),
             3 => Op::Limit(
@@ -206,12 +211,16 @@ impl Draft<'_> {
             8 => {
                 self.open = true;
                 let seq = self.seq();
-                Op::Open(match seq == 0 || self.dice.permille(500) {
+                self.fresh = seq == 0 || self.dice.permille(500);
+                Op::Open(match self.fresh {
                     true => DeliverPolicy::LastPerSubject,
                     false => DeliverPolicy::ByStartSequence(seq),
                 })
             }
-            9 => Op::Read,
+            9 => {
+                self.fresh = false;
+                Op::Read
+            }
             10 if self.open => Op::Tail,
             11 => {
                 let (a, b) = (self.seq().max(1), self.seq().max(1));
@@ -223,6 +232,7 @@ impl Draft<'_> {
             }
             _ => Op::Page(self.topic(), self.seq()),
         };
+        self.fresh &= self.open;
         self.ops.push(op);
     }
 
@@ -230,7 +240,7 @@ impl Draft<'_> {
         let subject = self.dice.permille(500).then(|| self.subject());
         let (mut below, mut keep) = (None, 0);
         match self.dice.range(0, 2) {
-            0 => below = Some(self.seq().max(1)),
+            0 => below = Some(self.seq().max(2)),
             1 => keep = self.dice.range(1, 4),
             _ => {}
         }

@@ -199,15 +199,15 @@ impl Stage for Admin<'_> {
                 subject,
                 times,
                 bytes,
-            } => return self.publish(subject, times, bytes).await,
+            } => self.publish(subject, times, bytes).await,
             Op::Purge {
                 subject,
                 below,
                 keep,
-            } => return self.purge(subject, below, keep).await,
+            } => self.purge(subject, below, keep).await,
             Op::Delete(seq) => {
                 let answer = self.request("MSG.DELETE", json!({ "seq": seq })).await;
-                return format!("deleted {}", answer["success"] == true);
+                format!("deleted {}", answer["success"] == true)
             }
             Op::Limit(messages, bytes, per_subject) => {
                 self.limits = Limits {
@@ -278,7 +278,8 @@ async fn connect(server: &NatsServer) -> jetstream::Context {
     let client = async_nats::connect(server.url()).await;
     let context = jetstream::new(client.expect("the server answers"));
     for _ in 0..200 {
-        if context.query_account().await.is_ok() {
+        let account = context.request::<_, _, Value>("INFO", &Value::Null);
+        if account.await.is_ok() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
