@@ -283,10 +283,10 @@ impl Stream {
 
     /// Changes the limits; what is over them goes at once.
     pub fn set_limits(&mut self, limits: Limits) {
-        self.limits = limits;
+        let before = std::mem::replace(&mut self.limits, limits);
         self.trim();
-        if self.release == Release::Old {
-            // Of a subject that waits for its next message.
+        if self.release == Release::Old && before.per_subject == 0 {
+            // That there is a limit of messages per subject now shows at the next message of each.
             return;
         }
         let subjects: Vec<Arc<str>> = self.subjects.keys().cloned().collect();

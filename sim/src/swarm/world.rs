@@ -57,9 +57,11 @@ impl World {
             per_subject: usize::from(setup.last_values),
             foreign: setup.shared_stream,
         };
+        let mut held = jetstream::Stream::new(STRIP, BEGAN, limits);
+        held.set_release(setup.release);
         let stream = Stream {
             line: oracle.line(),
-            held: jetstream::Stream::new(STRIP, BEGAN, limits),
+            held,
         };
         let clients = setup.clients.iter().enumerate();
         let peers = clients

@@ -194,8 +194,11 @@ impl<S: Stage, U: Upstream, H: History> Observer<'_, S, U, H> {
         match op {
             Op::Restart | Op::BackUp | Op::Restore => self.connected().await,
             Op::Recreate | Op::DropConsumers if self.consumer == Consumer::Fetching => {
-                let event = self.next(SILENCE).await;
-                self.note(format!("{event:?}"));
+                // 2.9 does not always say so when the stream goes, and is then noticed by its silence.
+                match self.next(SILENCE).await {
+                    Some(UpstreamEvent::Failed) | None => self.note("the consumer is gone"),
+                    other => self.note(format!("{other:?}")),
+                }
                 self.forget_consumer();
             }
             Op::Publish { .. } if self.consumer == Consumer::Fetching => self.read().await,

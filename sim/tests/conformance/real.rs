@@ -259,10 +259,20 @@ impl Stage for Admin<'_> {
     }
 
     async fn last_followed(&mut self) -> u64 {
-        let body = json!({ "last_by_subj": format!("{PREFIX}>") });
-        let answer = self.request("MSG.GET", body).await;
-        let seq = answer.pointer("/message/seq").and_then(Value::as_u64);
-        seq.unwrap_or(0)
+        let info = self.request("INFO", Value::Null).await;
+        let state = |name| info["state"][name].as_u64().unwrap_or(0);
+        if state("messages") == 0 {
+            return 0;
+        }
+        // Not by `last_by_subj`: 2.9 finds nothing by it where the last message of a subject was deleted.
+        for seq in (state("first_seq")..=state("last_seq")).rev() {
+            let answer = self.request("MSG.GET", json!({ "seq": seq })).await;
+            let subject = answer.pointer("/message/subject").and_then(Value::as_str);
+            if subject.is_some_and(|subject| subject.starts_with(PREFIX)) {
+                return seq;
+            }
+        }
+        0
     }
 
     async fn time(&mut self, seq: u64) -> Option<u64> {
