@@ -103,6 +103,7 @@ impl Stream {
             num_deleted: self.last_seq + 1 - first_seq - self.messages.len() as u64,
             nonce: self.nonce,
             covers_all: !self.shared,
+            replicated: false,
         }
     }
 
