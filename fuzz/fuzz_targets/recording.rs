@@ -3,6 +3,9 @@
 
 #[path = "../properties/recording.rs"]
 mod property;
+#[allow(dead_code, reason = "the clients are judged by another target")]
+#[path = "../properties/shard.rs"]
+mod shard;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     property::recording(bytes);

@@ -1,6 +1,7 @@
 //! Arbitrary bytes as what happens to a shard.
 #![no_main]
 
+#[allow(dead_code, reason = "recordings of it are another target's")]
 #[path = "../properties/shard.rs"]
 mod property;
 

@@ -200,6 +200,7 @@ fn info(u: &mut Unstructured<'_>, near: u64) -> Result<StreamInfo> {
             kind => EpochNonce::parse(&format!("{}-{:x}", kind % 4, kind / 4)),
         },
         covers_all: u.arbitrary()?,
+        replicated: u.arbitrary()?,
     })
 }
 

@@ -3,6 +3,7 @@
 
 use arbitrary::{Result, Unstructured};
 use odin_core::config::Config;
+use odin_core::record::Recording;
 use std::time::Duration;
 
 #[path = "../../core/tests/model/mod.rs"]
@@ -14,11 +15,28 @@ use model::world::World;
 /// Operations of one run: the model goes through its whole history for every message.
 const OPS_MAX: usize = 300;
 
+/// Room for the recording of a run.
+const RECORD_BYTES: usize = 200_000;
+
 /// Makes the bytes operations, and judges everything that clients are sent. Gives how many there were.
 pub(crate) fn shard(bytes: &[u8]) -> Option<usize> {
+    let (mut world, count) = run(bytes, 0)?;
+    world.finish();
+    Some(count)
+}
+
+/// The state of a shard after operations, and the calls that led there from an earlier one.
+pub(crate) fn recorded(bytes: &[u8]) -> Option<(Vec<u8>, Recording)> {
+    let (world, _) = run(bytes, RECORD_BYTES)?;
+    let recording = world.shard.recording(0, true)?;
+    Some((world.shard.checkpoint(), recording))
+}
+
+fn run(bytes: &[u8], record_bytes: usize) -> Option<(World, usize)> {
     let mut bytes = Unstructured::new(bytes);
     let setup = setup(&mut bytes).ok()?;
     let mut world = World::new(&setup);
+    world.shard.record(record_bytes);
     let mut count = 0;
     while count < OPS_MAX && !bytes.is_empty() {
         // An operation that is cut off is none.
@@ -26,8 +44,7 @@ pub(crate) fn shard(bytes: &[u8]) -> Option<usize> {
         world.step(&op);
         count += 1;
     }
-    world.finish();
-    Some(count)
+    Some((world, count))
 }
 
 fn setup(u: &mut Unstructured<'_>) -> Result<Setup> {

@@ -7,7 +7,7 @@
 //! brings; what a token says is read here, more strictly than libraries for tokens do, which have to
 //! please everyone.
 //!
-//! Publishers over HTTP have tokens of another kind, plain secrets: [`publishers`].
+//! Publishers over HTTP have tokens of another kind, plain secrets (`publishers.rs`).
 
 mod claims;
 mod files;
