@@ -1,7 +1,7 @@
 # The commands of everyday. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test run bench plots up down logs clean
+.PHONY: help setup test fuzz audit run bench plots up down logs clean
 
 # Either of the two will do; the files work with both.
 COMPOSE ?= $(shell if command -v docker-compose >/dev/null 2>&1; then echo docker-compose; else echo docker compose; fi)
@@ -14,6 +14,12 @@ setup: ## install what the tests need
 
 test: setup ## check the formatting, the lints, the tests and the documentation
 	@.ci/test
+
+fuzz: ## fuzz every target (MINUTES=n each, JOBS=n at once, ONLY=target,target)
+	@MINUTES='$(MINUTES)' JOBS='$(JOBS)' ONLY='$(ONLY)' .ci/fuzz
+
+audit: ## look for known holes in what the program is made of; needs github.com
+	@.ci/audit
 
 run: ## start the server with its embedded source
 	cargo run --release --locked

@@ -1,8 +1,10 @@
 //! Random sequences of everything that can happen to a shard, judged from outside.
 
+#[path = "model/draw.rs"]
+mod draw;
 mod model;
 
-use model::ops::{op, setup};
+use draw::{op, setup};
 use model::world::World;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
@@ -12,7 +14,7 @@ proptest! {
         failure_persistence: None,
         max_shrink_iters: 1_500,
         // The same cases every time; PROPTEST_RNG_SEED and PROPTEST_CASES go further.
-        rng_seed: model::rng_seed(),
+        rng_seed: draw::rng_seed(),
         ..Config::with_cases(384)
     })]
 

@@ -1,9 +1,11 @@
 //! What is recorded can be run again to the same state, whatever happened, and a recording that is
 //! damaged is refused.
 
+#[path = "model/draw.rs"]
+mod draw;
 mod model;
 
-use model::ops::{op, setup};
+use draw::{op, setup};
 use model::world::World;
 use odin_core::config::Config;
 use odin_core::record::{File, Header, Player, Recording};
@@ -33,7 +35,7 @@ proptest! {
     #![proptest_config(Cases {
         failure_persistence: None,
         max_shrink_iters: 1_000,
-        rng_seed: model::rng_seed(),
+        rng_seed: draw::rng_seed(),
         ..Cases::with_cases(192)
     })]
 

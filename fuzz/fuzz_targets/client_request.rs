@@ -1,7 +1,7 @@
 //! Arbitrary bytes as the message of a client.
 #![no_main]
 
-#[path = "../property.rs"]
+#[path = "../properties/client_request.rs"]
 mod property;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -1,7 +1,7 @@
 //! The shell of Odin WS: sockets, threads, NATS, files and time, adapted to the machines of `odin-core`.
 #![forbid(unsafe_code)]
 
-mod auth;
+pub mod auth;
 pub mod cgroup;
 mod connection;
 mod door;
@@ -14,7 +14,7 @@ pub mod listener;
 pub mod logging;
 pub mod metrics;
 pub mod overview;
-mod proxy;
+pub mod proxy;
 pub mod recorder;
 mod reload;
 pub mod server;

@@ -28,7 +28,7 @@ pub(crate) const LOCAL: [u8; FIXED_BYTES] = *b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\
 ///
 /// # Errors
 /// `InvalidData` where it is no header; whatever the stream says.
-pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
+pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
     let mut fixed = [0; FIXED_BYTES];
     // What cannot become a header is not waited for.
     stream.read_exact(&mut fixed[..1]).await?;
@@ -101,13 +101,16 @@ fn is_well_formed(mut extra: &[u8]) -> bool {
 
 /// An address that a proxy wrote was none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct NoAddress;
+pub struct NoAddress;
 
 /// The client's address by the values of `X-Forwarded-For`, in order: each proxy added whom it was
 /// asked by at the end. From there on those that are proxies are passed over; what stands before
 /// the first that is none was written by nobody that is believed, and is not looked at. `None`:
 /// there is no value.
-pub(crate) fn forwarded<'a>(
+///
+/// # Errors
+/// A value that counts is no address.
+pub fn forwarded<'a>(
     values: impl DoubleEndedIterator<Item = &'a [u8]>,
     is_proxy: impl Fn(IpAddr) -> bool,
 ) -> Result<Option<IpAddr>, NoAddress> {

@@ -16,11 +16,12 @@ use odin_core::feed::{
     StreamInfo, Tail,
 };
 use odin_core::reason::ResetReason;
-use odin_core::record::Player;
 use odin_core::time::Instant;
 use odin_core::wire::event as wire;
 
-pub(crate) const PAYLOAD: &[u8] = br#"{"n":1}"#;
+pub(crate) use super::model::PAYLOAD;
+use super::recording::{RECORD_BYTES, check_recording};
+
 pub(crate) const CREATED: u64 = 1_700_000_000_000_000_000;
 
 pub(crate) struct Driver {
@@ -56,19 +57,6 @@ pub(crate) fn embedded() -> Source {
 
 pub(crate) fn nats() -> Source {
     Source::Nats { epoch: "n1".into() }
-}
-
-/// Room for what a test does, and little enough for a second segment in long ones.
-pub(crate) const RECORD_BYTES: usize = 32_000;
-
-/// What was recorded runs again to the state in which the Feed is.
-pub(crate) fn check_recording(feed: &Feed) {
-    let recording = feed.recording().expect("it is on");
-    if !recording.segments.is_empty() {
-        let mut player: Player<'_, Feed> = Player::new(&recording).expect("a checkpoint");
-        player.run().expect("the recorded states");
-        assert_eq!(player.machine.state_hash(), feed.state_hash());
-    }
 }
 
 /// Every test is a test of the recorder as well.

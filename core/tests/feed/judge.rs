@@ -4,8 +4,8 @@
 use odin_core::event::{Event, Kind};
 use odin_core::feed::Input;
 
-use crate::chain::{World, server};
-use crate::model::NANOS_PER_MILLI;
+use super::model::NANOS_PER_MILLI;
+use super::world::{World, server};
 
 impl World {
     pub(crate) fn check(&mut self, event: &Event) {

@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 
 use odin_core::feed::{DeliverPolicy, EpochNonce, StreamInfo};
 
+/// That of every message.
+pub(crate) const PAYLOAD: &[u8] = br#"{"n":1}"#;
+
 pub(crate) const NANOS_PER_MILLI: u64 = 1_000_000;
 
 /// The channel that a shared stream carries for others.

@@ -7,7 +7,7 @@
 //! brings; what a token says is read here, more strictly than libraries for tokens do, which have to
 //! please everyone.
 //!
-//! Publishers over HTTP have tokens of another kind, plain secrets: [`publishers`].
+//! Publishers over HTTP have tokens of another kind, plain secrets (`publishers.rs`).
 
 mod claims;
 mod files;
@@ -34,11 +34,11 @@ use keys::Keys;
 
 /// A token that was accepted.
 #[derive(Clone, Debug)]
-pub(crate) struct Accepted {
+pub struct Accepted {
     /// What it allows.
-    pub(crate) grant: Grant,
+    pub grant: Grant,
     /// Its `jti`, by which it may be revoked.
-    pub(crate) id: Option<Box<str>>,
+    pub id: Option<Box<str>>,
 }
 
 /// What tokens are verified with, as of the last time that the files were read.
@@ -51,7 +51,7 @@ struct Trust {
 
 /// Verifies tokens. Shared by all threads of a server.
 #[derive(Debug)]
-pub(crate) struct Auth {
+pub struct Auth {
     sources: files::Sources,
     rules: Rules,
     leeway: Duration,
@@ -67,7 +67,7 @@ impl Auth {
     ///
     /// # Errors
     /// A file cannot be read or is not what it should be, or there is no randomness.
-    pub(crate) fn new(settings: &Settings) -> Result<Option<Self>, String> {
+    pub fn new(settings: &Settings) -> Result<Option<Self>, String> {
         if !settings.auth_on() {
             return Ok(None);
         }
@@ -86,7 +86,10 @@ impl Auth {
     }
 
     /// Verifies a token and counts the outcome. `now` is the server's clock.
-    pub(crate) fn verify(&self, token: &str, now: Instant) -> Result<Accepted, TokenFault> {
+    ///
+    /// # Errors
+    /// What is wrong with the token, as it is now.
+    pub fn verify(&self, token: &str, now: Instant) -> Result<Accepted, TokenFault> {
         let outcome = self.verify_at(token, now, unix_now());
         match &outcome {
             Ok(_) => {

@@ -1,4 +1,4 @@
-//! What must hold for any input, shared by the fuzz targets and the test that replays their corpus.
+//! What must hold for any message of a client.
 
 use odin_core::name;
 use odin_core::wire::event;
