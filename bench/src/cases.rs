@@ -262,45 +262,78 @@ fn slow_clients(bench: &mut Bench) -> Result<Vec<Figure>> {
     ])
 }
 
-/// Memory through the life of 10,000 connections.
-fn idle(bench: &mut Bench) -> Result<Vec<Figure>> {
+/// Private memory of a server through the life of 10,000 connections.
+struct Life {
+    before: u64,
+    idle: u64,
+    /// After each has sent the largest request that is taken.
+    asked: u64,
+    /// After all are gone.
+    after: u64,
+    scrape_ms: f64,
+}
+
+impl Life {
     const CLIENTS: u32 = 10_000;
-    const SCRAPES: u32 = 20;
-    let work = Work::one(CLIENTS, 1.0);
-    let each = |bytes: u64, before: u64| (bytes as f64 - before as f64) / f64::from(CLIENTS);
-    let mut stage = bench.start(SERVER, &work)?;
-    let rest = Duration::from_secs(2);
-    process::get(stage.program.addr, "/metrics")?;
-    let before = stage.program.private_bytes()?;
-    stage.connect(&work)?;
-    stage.load.run(rest)?;
-    let idle = stage.program.private_bytes()?;
-    let cpu = stage.program.cpu()?;
-    for _ in 0..SCRAPES {
+
+    fn of(bench: &mut Bench, target: Target) -> Result<Self> {
+        const SCRAPES: u32 = 20;
+        let work = Work::one(Self::CLIENTS, 1.0);
+        let mut stage = bench.start(target, &work)?;
+        let rest = Duration::from_secs(2);
         process::get(stage.program.addr, "/metrics")?;
+        let before = stage.program.private_bytes()?;
+        stage.connect(&work)?;
+        stage.load.run(rest)?;
+        let idle = stage.program.private_bytes()?;
+        let cpu = stage.program.cpu()?;
+        for _ in 0..SCRAPES {
+            process::get(stage.program.addr, "/metrics")?;
+        }
+        let scrape_ms = (stage.program.cpu()? - cpu) as f64 / 1e6 / f64::from(SCRAPES);
+        let request = format!("{:<1$}}}", r#"{"type":"heartbeat""#, 16 * 1024 - 1);
+        stage.load.heartbeat(request.as_bytes())?;
+        stage.load.run(rest)?;
+        let asked = stage.program.private_bytes()?;
+        stage.load.close();
+        std::thread::sleep(rest);
+        let after = stage.program.private_bytes()?;
+        Ok(Self {
+            before,
+            idle,
+            asked,
+            after,
+            scrape_ms,
+        })
     }
-    let scrape = (stage.program.cpu()? - cpu) as f64 / 1e6 / f64::from(SCRAPES);
-    // The largest request that is taken, once from each.
-    let request = format!("{:<1$}}}", r#"{"type":"heartbeat""#, 16 * 1024 - 1);
-    stage.load.heartbeat(request.as_bytes())?;
-    stage.load.run(rest)?;
-    let asked = stage.program.private_bytes()?;
-    stage.load.close();
-    std::thread::sleep(rest);
-    let after = stage.program.private_bytes()?;
+
+    /// What a connection has made of the memory.
+    fn each(&self, bytes: u64) -> f64 {
+        (bytes as f64 - self.before as f64) / f64::from(Self::CLIENTS)
+    }
+}
+
+/// The flight recorder keeps what was sent, up to `record_bytes`: what connections hold and give back
+/// shows without it.
+fn idle(bench: &mut Bench) -> Result<Vec<Figure>> {
+    let on = Life::of(bench, SERVER)?;
+    let off = Life::of(bench, Target::Server(&["--record-bytes", "0"]))?;
     let bytes = |what: &str, value: f64| Figure::new(what, value, Unit::Bytes);
     Ok(vec![
-        bytes("private memory per idle connection", each(idle, before)).at_most(1_500.0),
+        bytes("private memory per idle connection", on.each(on.idle)).at_most(1_500.0),
+        bytes("the same without the flight recorder", off.each(off.idle)),
         bytes(
-            "the same after each sent a request of 16 KiB",
-            each(asked, before),
+            "without it, after each sent a request of 16 KiB",
+            off.each(off.asked),
         ),
-        bytes("private memory of the server before", before as f64),
+        bytes("without it: the server before", off.before as f64),
         bytes(
-            "private memory of the server after all are gone",
-            after as f64,
+            "without it: the server after all are gone",
+            off.after as f64,
         ),
-        Figure::new("CPU of a metrics scrape", scrape, Unit::Millis).at_most(5.0),
+        bytes("with it: the server before", on.before as f64),
+        bytes("with it: the server after all are gone", on.after as f64),
+        Figure::new("CPU of a metrics scrape", on.scrape_ms, Unit::Millis).at_most(5.0),
     ])
 }
 

@@ -313,6 +313,57 @@ fn a_position_ahead_of_this_server_is_compared_with_the_stream() {
 }
 
 #[test]
+fn a_position_within_what_this_server_has_yet_to_read_is_recovered() {
+    let mut past = Past::new();
+    past.store(&["A"; 5]);
+    let mut world = replica(&past, Config::default());
+    past.store(&["A"; 4]);
+    let at_the_end = ask(&mut world, ">", json!(9), json!({}));
+    assert_eq!(world.answer_all(&past), [(">".to_owned(), 9)]);
+    world.expect(at_the_end, &[recovered(">", 9)]);
+    let within = ask(&mut world, ">", json!(7), json!({}));
+    assert_eq!(world.answer_all(&past), [(">".to_owned(), 7)]);
+    world.expect(within, &[recovered(">", 7)]);
+    let further = ask(&mut world, ">", json!(8), json!({}));
+    assert_eq!(world.answer_all(&past), [(">".to_owned(), 8)]);
+    world.expect(further, &[recovered(">", 8)]);
+    for seq in 6..11 {
+        assert_eq!(world.publish("A"), seq);
+    }
+    world.expect(at_the_end, &[msg("A", 10, 9)]);
+    world.expect(within, &[msg("A", 8, 7), msg("A", 9, 8), msg("A", 10, 9)]);
+    world.expect(further, &[msg("A", 9, 8), msg("A", 10, 9)]);
+}
+
+#[test]
+fn who_stands_at_the_end_of_the_stream_ends_the_waiting_of_nobody_else() {
+    let mut past = Past::new();
+    past.store(&["A", "B", "A"]);
+    let mut world = replica(&past, Config::default());
+    past.store(&["A", "B", "A", "A"]);
+    let at_the_end = ask(&mut world, ">", json!(7), json!({}));
+    // While that is asked for.
+    let others = [(">", 6), (">", 8), ("A", 4), ("B.*", 5)];
+    let others = others.map(|(name, at)| (ask(&mut world, name, json!(at), json!({})), name, at));
+    let page = past.page(&world.fetches[0]);
+    assert_eq!((page.after, page.to()), (7, 7));
+    world.answer(Some(page));
+    world.expect(at_the_end, &[recovered(">", 7)]);
+    world.answer_all(&past);
+    for (client, name, at) in others {
+        let answer = match at {
+            8 => {
+                let why = json!({"reason":"ahead_of_log","oldest":3,"newest":3});
+                unrecovered(">", 3, why)
+            }
+            _ => recovered(name, at),
+        };
+        world.expect(client, &[answer]);
+    }
+    assert_eq!(world.stats().history_failed, 0);
+}
+
+#[test]
 fn a_page_of_another_stream_is_none() {
     let mut past = Past::new();
     past.store(&["A"; 5]);

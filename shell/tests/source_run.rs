@@ -148,6 +148,7 @@ async fn commands_go_out_and_the_feeds_timers_run() {
         num_deleted: 0,
         nonce: None,
         covers_all: true,
+        replicated: false,
     };
     script.say.send(UpstreamEvent::Info(info)).unwrap();
     let open = Command::OpenConsumer(DeliverPolicy::LastPerSubject);

@@ -44,6 +44,8 @@ pub struct StreamInfo {
     /// Whether the consumer's filter covers every subject of the stream, so that every missing seq
     /// is a missing message.
     pub covers_all: bool,
+    /// Whether several servers hold it, so that the one that answers may be behind for a while.
+    pub replicated: bool,
 }
 
 /// Seqs of a stream, both ends included.
@@ -187,7 +189,8 @@ coded!(StreamInfo {
     last_seq,
     num_deleted,
     nonce,
-    covers_all
+    covers_all,
+    replicated
 });
 
 coded!(SeqRange { from, to });

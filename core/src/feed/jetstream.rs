@@ -48,6 +48,11 @@ const RETRY_DOUBLINGS_MAX: u32 = 5;
 /// same rollback, and read the stream before the nonce was there, has written its own by then.
 const NONCE_SETTLE_TIME: Duration = Duration::from_secs(20);
 
+/// For how long a replicated stream must be said to end before what was taken, until it is believed. A leader that
+/// has just been elected may not have caught up with what it stores, and one that was cut off from the others
+/// does not know for ten seconds that it leads no more.
+const SHORT_TIME_MIN: Duration = Duration::from_secs(12);
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     /// Not connected.
@@ -86,6 +91,8 @@ pub(super) struct Follower {
     recheck: Option<Instant>,
     /// The consumer has shown that the stream went back.
     went_back: bool,
+    /// Since when a replicated stream has been said to end before what was taken.
+    short_since: Option<Instant>,
     epoch: Arc<str>,
     /// Why the number line began, to be said again when its snapshot has to be made again.
     began: ResetReason,
@@ -130,6 +137,7 @@ impl Follower {
             created: None,
             recheck: None,
             went_back: false,
+            short_since: None,
             epoch: "".into(),
             began: ResetReason::SourceReady,
             published: false,
@@ -162,6 +170,7 @@ impl Follower {
     pub(super) fn disconnected(&mut self) {
         self.phase = Phase::Down;
         self.deadline = None;
+        self.short_since = None;
         self.naming.disconnected();
     }
 
@@ -259,6 +268,7 @@ impl Follower {
                 return;
             }
             Verdict::Unproven => return self.read_info(now, steps),
+            Verdict::TooEarly => return self.failed(now),
         }
         if !self.complete && this.seq > self.snapshot_to {
             // The end of the snapshot was discarded before it was delivered. Some of it may have
@@ -308,6 +318,7 @@ coded!(Follower {
     created,
     recheck,
     went_back,
+    short_since,
     epoch,
     began,
     published,

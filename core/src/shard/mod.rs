@@ -1,7 +1,7 @@
 //! One shard: the logs, the connections and their cursors.
 //!
-//! This file holds what every room works on (the [`Shard`] itself, its lists of ready connections)
-//! and the calls from outside, which it hands to the room that decides:
+//! This file holds what every room works on (the [`Shard`] itself) and the calls from outside, which it hands to
+//! the room that decides:
 //!
 //! - `api`: what goes in and what comes out;
 //! - `lifecycle`: opening, closing, deadlines, drain;
@@ -10,6 +10,7 @@
 //! - `feed_events`: what the Feed says;
 //! - `proof`, `cold`, `archive`: what the log does not hold any more, from the upstream's history;
 //! - `transmit`, `gather`, `settle`: what is written next, and what follows from what was;
+//! - `ready`: who has something to write;
 //! - `window`: whether what is ready is held back for a while;
 //! - `bare`: connections that only the tests of WebSocket conformance have.
 
@@ -27,6 +28,7 @@ mod lane;
 mod lifecycle;
 mod log;
 mod proof;
+mod ready;
 mod record;
 mod replay;
 mod requests;
@@ -59,10 +61,9 @@ pub use self::inspect::{ChannelStanding, Inspection, Standing};
 use self::log::Store;
 pub use self::record::{Call, Given};
 use self::record::{ShardTape, Timed};
-use self::replay::Replay;
-use self::session::{Purpose, Session, State};
+use self::session::{Purpose, Session};
 use self::slab::Slab;
-use self::subscription::{SubIx, Subscription, Topic};
+use self::subscription::Subscription;
 use self::transmit::Taken;
 #[cfg(feature = "verify")]
 pub use self::verify::Census;
@@ -260,31 +261,6 @@ impl Shard {
         self.outputs.pop_front()
     }
 
-    /// Takes the next connection that has something to write out of the ready queue. The shell calls
-    /// [`Self::transmit`] for it, and, where that gathered bytes, writes and says
-    /// [`Input::Written`], before any other call. Sweep in slices: what stays queued stays ready.
-    pub fn poll_ready(&mut self) -> Option<ConnId> {
-        if self.tape.is_some() && !self.ready.is_empty() {
-            self.note_ready();
-        }
-        while let Some(conn) = self.ready.pop_front() {
-            if let Some(session) = self.session_mut(conn)
-                && session.state == State::Ready
-            {
-                session.state = State::Taken;
-                self.note_polled(conn);
-                return Some(conn);
-            }
-        }
-        None
-    }
-
-    /// Whether [`Self::poll_ready`] may have something to give.
-    #[must_use]
-    pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
-    }
-
     /// Gathers what is to be written to a connection that [`Self::poll_ready`] gave. The cursors move
     /// when [`Input::Written`] says how much of it went.
     pub fn transmit(&mut self, now: Instant, conn: ConnId) -> Transmit {
@@ -388,77 +364,6 @@ impl Shard {
             .get_or_insert_default()
             .push(frame, purpose);
         self.rouse(index);
-    }
-
-    /// Puts a connection that has something to write into the ready queue, if it is idle or held back.
-    fn rouse(&mut self, index: u32) {
-        if matches!(self.at(index).state, State::Idle | State::Held) {
-            self.at(index).state = State::Ready;
-            self.ready.push_back(self.conn_id(index));
-        }
-    }
-
-    /// Whether a subscription has, or may have, something to send.
-    fn has_data(&self, sub: &Subscription) -> bool {
-        if sub.owes_lost {
-            return true;
-        }
-        match sub.topic {
-            Topic::Channel(ix) => {
-                let channel = self.catalog.channel(ix);
-                channel.log.reaches(sub.next)
-                    || channel.held.is_some_and(|held| held >= sub.next)
-                    || channel.log.dropped_to >= sub.next
-            }
-            Topic::Pattern(ix) => {
-                let pattern = self.catalog.pattern(ix);
-                // Before its start the pattern's log does not tell what there is; the arena does.
-                pattern.log.reaches(sub.next)
-                    || sub.next < pattern.complete_from
-                    || pattern.log.dropped_to >= sub.next
-                    || sub.snapshot && sub.next < sub.since
-            }
-        }
-    }
-
-    /// Who has something to write is Ready, Taken or Blocked, and who is Idle has nothing.
-    fn check(&self, conn: ConnId) {
-        if cfg!(debug_assertions)
-            && let Some(session) = self.session(conn)
-            && session.state == State::Idle
-        {
-            assert!(
-                !self.has_work(session),
-                "an idle connection has nothing to write"
-            );
-        }
-    }
-
-    /// Whether a connection has something to write.
-    fn has_work(&self, session: &Session) -> bool {
-        if session.front.is_some() || session.lane.as_ref().is_some_and(|lane| !lane.is_empty()) {
-            return true;
-        }
-        if session
-            .closing()
-            .is_some_and(|closing| closing.flush_until.is_none())
-        {
-            return false;
-        }
-        let extra = session.extra.as_deref();
-        let reads = !session.gated() && !session.awaits_history;
-        reads && session.pending_tail != SubIx::NONE
-            || reads
-                && session.subscription_count > 0
-                && session.notices_passed < self.notices_total
-            || extra.is_some_and(|extra| {
-                extra.reset.is_some()
-                    || !session.gated() && extra.replays.iter().any(Replay::is_ready)
-                    || extra
-                        .closing
-                        .as_ref()
-                        .is_some_and(|closing| closing.flush_until.is_some())
-            })
     }
 
     /// The next number of the shard's own sequence (splitmix64, Steele et al. 2014).

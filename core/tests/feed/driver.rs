@@ -46,6 +46,7 @@ pub(crate) fn stream(first_seq: u64, last_seq: u64) -> StreamInfo {
         num_deleted: 0,
         nonce: None,
         covers_all: true,
+        replicated: false,
     }
 }
 

@@ -78,6 +78,7 @@ impl Stream {
             num_deleted: self.last_seq + 1 - first_seq - self.kept.len() as u64,
             nonce: self.nonces.last().map(|(_, nonce)| *nonce),
             covers_all: !self.shared,
+            replicated: false,
         }
     }
 

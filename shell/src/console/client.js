@@ -318,9 +318,11 @@ export class OdinClient {
     const had = s.chain.get(m.channel);
     // A notice excuses the first message of each channel after it, and no later one.
     const excused = (l) => l.notice > (had?.notices ?? 0) && m.prev >= l.from && m.prev <= l.to;
-    const follows = had ? m.prev === had.seq : s.base === null || m.prev <= s.base;
+    // Lower than what we have: this server began when the message that we have was gone, and knows of none after it.
+    const last = had?.seq ?? s.base;
+    const follows = last === null || m.prev <= last;
     if (s.mode !== 'latest' && m.prev !== null && !follows && !s.lost.some(excused)) {
-      this.#emit('gap', { channel: m.channel, seq: m.seq, prev: m.prev, had: had?.seq ?? s.base });
+      this.#emit('gap', { channel: m.channel, seq: m.seq, prev: m.prev, had: last });
       return this.#closed(1006, 'gap');
     }
     s.chain.set(m.channel, { seq: m.seq, notices: s.notices });

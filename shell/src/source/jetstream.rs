@@ -20,7 +20,7 @@ use super::history::JetStreamHistory;
 use super::link::Link;
 use super::pull::Pull;
 use super::requests::{RequestKind, Requests};
-use super::state::stream_info;
+use super::state::{is_of_leader, stream_info};
 use super::{NatsError, NatsOptions, Publisher, Upstream, UpstreamEvent, holes};
 
 /// How long the stream's state may take.
@@ -271,6 +271,9 @@ async fn read_info(context: jetstream::Context, options: JetStreamOptions) -> Do
             return Done::Failed;
         }
     };
+    if !is_of_leader(stream.cached_info()) {
+        return Done::Failed;
+    }
     let info = stream_info(stream.cached_info(), &options.subject);
     if !info.covers_all && stream.cached_info().config.max_messages_per_subject > 0 {
         tracing::warn!(
@@ -293,6 +296,9 @@ async fn read_tail(
     let read = async {
         let found = context.get_stream(stream).await;
         let found = found.map_err(|error| error.to_string())?;
+        if !is_of_leader(found.cached_info()) {
+            return Err("the stream has no leader".to_owned());
+        }
         let info = stream_info(found.cached_info(), &options.subject);
         let consumer = consumer.ok_or("no consumer is open")?;
         holes::tail(&context, stream, &consumer, info).await

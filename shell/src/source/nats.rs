@@ -16,6 +16,9 @@ use super::{Message, NatsError, NatsOptions, Publisher, Upstream, UpstreamEvent}
 
 /// How long a message must be missing to count as dropped.
 const MISSING_TIME_MIN: Duration = Duration::from_millis(100);
+/// Where messages can be that the client has read and that were not taken: in the queue, in our hands, and
+/// between the client's count and the queue.
+const PLACES: u64 = SUBSCRIPTION_CAPACITY as u64 + 2;
 
 /// The core NATS source.
 pub struct Nats {
@@ -62,15 +65,18 @@ impl Intake {
         Some(least)
     }
 
-    /// Whether more is missing than the queue can hold. Said once per queueful: how much it is only
-    /// shows when the queue is empty.
-    fn overflows(&mut self, messages_in: u64) -> bool {
+    /// A message was taken out of the queue and is not counted yet: how many were dropped for certain,
+    /// because there is no place where they could be. Said once per queueful: the rest shows when
+    /// the queue is empty.
+    fn overflow(&mut self, messages_in: u64) -> Option<u64> {
         let missing = messages_in.saturating_sub(self.taken + self.dropped);
-        if self.taken < self.next_look || missing <= SUBSCRIPTION_CAPACITY as u64 + 1 {
-            return false;
+        let certain = missing.saturating_sub(PLACES);
+        if self.taken < self.next_look || certain == 0 {
+            return None;
         }
         self.next_look = self.taken + SUBSCRIPTION_CAPACITY as u64;
-        true
+        self.dropped += certain;
+        Some(certain)
     }
 }
 
@@ -116,9 +122,9 @@ impl Nats {
             self.held = Some(message);
             return event;
         }
-        if self.intake.overflows(self.link.messages_in()) {
+        if let Some(count) = self.intake.overflow(self.link.messages_in()) {
             self.held = Some(message);
-            return UpstreamEvent::Overloaded { count: 0 };
+            return UpstreamEvent::Overloaded { count };
         }
         self.intake.taken += 1;
         UpstreamEvent::Message(Message {
@@ -200,16 +206,22 @@ mod tests {
 
     #[test]
     fn more_than_the_queue_holds_is_said_once_per_queueful() {
-        let capacity = SUBSCRIPTION_CAPACITY as u64;
         let mut intake = Intake {
             taken: 5,
             ..Intake::default()
         };
-        assert!(!intake.overflows(5 + capacity + 1));
-        assert!(intake.overflows(5 + capacity + 2));
-        assert!(!intake.overflows(5 + capacity * 2));
-        intake.taken += capacity;
-        assert!(!intake.overflows(5 + capacity * 2));
-        assert!(intake.overflows(5 + capacity * 3));
+        assert_eq!(intake.overflow(5 + PLACES), None);
+        assert_eq!(intake.overflow(5 + PLACES + 7), Some(7));
+        assert_eq!(intake.overflow(5 + PLACES * 2), None);
+        intake.taken += SUBSCRIPTION_CAPACITY as u64;
+        let messages_in = intake.taken + 7 + PLACES;
+        assert_eq!(intake.overflow(messages_in), None);
+        assert_eq!(intake.overflow(messages_in + 1), Some(1));
+        // Each is counted once: of what is missing when the queue is empty these are no part.
+        intake.taken += PLACES - 2;
+        let start = Instant::now();
+        assert_eq!(intake.seen_empty(messages_in + 1, start), None);
+        let later = start + MISSING_TIME_MIN;
+        assert_eq!(intake.seen_empty(messages_in + 1, later), Some(2));
     }
 }

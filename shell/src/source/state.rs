@@ -28,7 +28,15 @@ pub(super) fn stream_info(info: &stream::Info, filter: &str) -> StreamInfo {
             .and_then(|text| EpochNonce::parse(text)),
         num_deleted: state.deleted_count.unwrap_or(0),
         covers_all: filter == ">" || all_listed,
+        replicated: config.num_replicas > 1,
     }
+}
+
+/// Whether this is what the stream's leader says. While there is none a replica may answer, which may be far behind
+/// (seen with nats-server 2.9 and 2.15).
+pub(super) fn is_of_leader(info: &stream::Info) -> bool {
+    let cluster = info.cluster.as_ref();
+    cluster.is_none_or(|cluster| cluster.leader.as_ref().is_some_and(|name| !name.is_empty()))
 }
 
 /// Whether the filter matches everything that the stream's subject matches.
@@ -47,7 +55,44 @@ fn covers(filter: &str, subject: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::covers;
+    use async_nats::jetstream::stream;
+    use serde_json::{Value, json};
+
+    use super::{covers, is_of_leader, stream_info};
+
+    #[test]
+    fn without_a_leader_nobody_speaks_for_a_stream() {
+        let info = |cluster: Value, replicas: usize| -> stream::Info {
+            let info = json!({
+                "config": {"name": "S", "subjects": ["odin.>"], "retention": "limits",
+                    "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0,
+                    "max_msg_size": -1, "discard": "old", "storage": "file",
+                    "num_replicas": replicas},
+                "created": "2026-01-02T03:04:05Z",
+                "state": {"messages": 2, "bytes": 2, "first_seq": 1, "last_seq": 2,
+                    "first_ts": "2026-01-02T03:04:05Z", "last_ts": "2026-01-02T03:04:05Z",
+                    "consumer_count": 0},
+                "cluster": cluster,
+            });
+            serde_json::from_value(info).expect("a stream's state")
+        };
+        for (cluster, expected) in [
+            (Value::Null, true),
+            (json!({"leader": "n1"}), true),
+            (json!({"name": "odin"}), false),
+            (json!({"name": "odin", "leader": ""}), false),
+        ] {
+            assert_eq!(
+                is_of_leader(&info(cluster.clone(), 3)),
+                expected,
+                "{cluster}"
+            );
+        }
+        for (replicas, replicated) in [(1, false), (3, true)] {
+            let info = stream_info(&info(Value::Null, replicas), ">");
+            assert_eq!(info.replicated, replicated, "{replicas}");
+        }
+    }
 
     #[test]
     fn a_filter_covers_a_subject_that_is_no_wider() {

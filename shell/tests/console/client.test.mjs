@@ -100,8 +100,17 @@ test('an announced loss excuses the first message after it, and no other', async
     assert.equal(world.of('lost').length, 1);
     world.msg('A', 9, 8);
     assert.deepEqual(world.seqs, [9]);
-    world.msg('A', 12, 7);
+    world.msg('A', 12, 10);
     assert.equal(world.of('gap').length, 1, JSON.stringify(lost));
+  }
+});
+
+test('a server that no longer knows the message before does not make a hole', () => {
+  for (const prev of [0, 3]) {
+    const world = World.open(['P.*'], { 'P.*': 4 });
+    world.msg('P.x', 7, 4);
+    world.msg('P.x', 9, prev);
+    assert.deepEqual([world.seqs, world.of('gap')], [[7, 9], []]);
   }
 });
 

@@ -1,6 +1,7 @@
 //! A nats-server, a stream, and a source that follows it by a way that can be cut. What the source tells is
 //! written as lines: `A 7<5` is message 7 of channel A with prev 5 (`<null`: unknown), `lost 5..7 discarded`
-//! a hole (`until 9`: up to there more may be missing), `reset stream_recreated`, `ready`.
+//! a hole (`until 9`: up to there more may be missing; `5..null`: of unknown size), `reset stream_recreated`,
+//! `ready`.
 
 use std::time::Duration;
 
@@ -154,7 +155,7 @@ fn lines(events: &[Event]) -> impl Iterator<Item = (usize, String)> + '_ {
     lines.filter_map(|(at, event)| Some((at, line(event)?)))
 }
 
-fn line(event: &Event) -> Option<String> {
+pub(crate) fn line(event: &Event) -> Option<String> {
     Some(match event {
         Event::Published(p) => {
             assert!(matches!(p.kind, Kind::Message | Kind::Snapshot), "{p:?}");
@@ -162,9 +163,9 @@ fn line(event: &Event) -> Option<String> {
             format!("{} {}<{prev}", p.name, p.seq)
         }
         Event::Lost(l) => {
-            let to = l.to.expect("a stream knows its ranges");
-            let until = l.until.filter(|until| *until > to);
+            let until = l.until.filter(|until| Some(*until) > l.to);
             let until = until.map_or(String::new(), |until| format!(" until {until}"));
+            let to = l.to.map_or("null".into(), |to| to.to_string());
             format!("lost {}..{to} {}{until}", l.from, l.reason.label())
         }
         Event::Reset(reset) => format!("reset {}", reset.reason.label()),

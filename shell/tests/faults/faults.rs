@@ -62,7 +62,9 @@ async fn whatever_goes_wrong_nothing_is_missing_that_was_not_announced() {
         if long {
             println!("{fault}: {what}");
         }
-        sleep(dice.millis(50, 400)).await;
+        // A long run leaves time for what a fault leads to later.
+        let pause = if long { 200..3_200 } else { 50..400 };
+        sleep(dice.millis(pause.start, pause.end)).await;
     }
     for server in fleet.servers.iter().flatten() {
         block_in_place(|| server.until_health(200, Duration::from_secs(30)));

@@ -1,7 +1,7 @@
 //! Replicas on one stream while things go wrong: what clients are sent is compared with what the stream ever stored, and
 //! every message that a client did not get must have been announced as lost before the next one came.
 //!
-//! `ODIN_FAULTS` sets how many random faults the run of faults has (12 by default, 500 take about 10 minutes),
+//! `ODIN_FAULTS` sets how many random faults the run of faults has (12 by default, 500 take about 20 minutes),
 //! `ODIN_FAULTS_SEED` which; `ODIN_RESUMES` how many clients resume at once in the storm.
 
 #[path = "../support/nats.rs"]
@@ -18,6 +18,7 @@ mod faults;
 mod fleet;
 mod ledger;
 mod log;
+mod probe;
 mod resume;
 mod rolling;
 mod survivor;

@@ -18,10 +18,12 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::log::Told;
 
-/// How long a replica may take to accept, upgrade and greet; one that is stopped is left for another.
+/// How long a replica may take to accept, upgrade and greet; one that is stopped is left for another, where there is one.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
-/// How long nothing may come; something is published to everybody all the time.
+const CONNECT_TIME_MAX_OF_ONE: Duration = Duration::from_secs(20);
+/// How long nothing may come; where there are several replicas, something is published to everybody all the time.
 const SILENCE_MAX: Duration = Duration::from_secs(8);
+const SILENCE_MAX_OF_ONE: Duration = Duration::from_secs(60);
 
 /// What a client is told by the test.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,6 +106,11 @@ impl Survivor {
     /// Lives until the order to end.
     pub(crate) async fn live(mut self) {
         let mut left = None;
+        let (patience, silence) = match self.replicas.len() {
+            1 => (CONNECT_TIME_MAX_OF_ONE, SILENCE_MAX_OF_ONE),
+            _ => (CONNECT_TIME_MAX, SILENCE_MAX),
+        };
+        let mut failures = 0;
         loop {
             let mut orders = self.orders.clone();
             let order = orders.wait_for(|order| *order != Order::Away).await;
@@ -112,18 +119,26 @@ impl Survivor {
             }
             let addr = self.replicas[self.next % self.replicas.len()];
             self.next += 1;
-            if let Some(ws) = connect(addr).await {
-                self.stay(ws, left).await;
+            if let Ok(Some(ws)) = timeout(patience, connect(addr)).await {
+                failures = 0;
+                self.stay(ws, left, silence).await;
                 left = Some(Instant::now());
             } else {
+                // Who is refused again and again asks less often.
                 let pause = Duration::from_millis(20 + 13 * (self.next as u64 % 7));
-                tokio::time::sleep(pause).await;
+                tokio::time::sleep(pause * (1 << failures.min(4))).await;
+                failures += 1;
             }
         }
     }
 
     /// Subscribes and reads until the connection ends, one way or another.
-    async fn stay(&mut self, mut ws: WebSocketStream<TcpStream>, left: Option<Instant>) {
+    async fn stay(
+        &mut self,
+        mut ws: WebSocketStream<TcpStream>,
+        left: Option<Instant>,
+        silence: Duration,
+    ) {
         let mut data = json!({"channels": self.names, "on_lost": "continue"});
         if let Some(epoch) = &self.epoch {
             data["resume"] = json!({"epoch": epoch, "positions": self.positions});
@@ -136,7 +151,7 @@ impl Survivor {
         let mut orders = self.orders.clone();
         loop {
             let next = tokio::select! {
-                next = timeout(SILENCE_MAX, ws.next()) => next,
+                next = timeout(silence, ws.next()) => next,
                 () = state.cut.notified() => return,
                 () = async { drop(orders.wait_for(|order| *order != Order::Go).await) } => return,
             };
@@ -197,12 +212,9 @@ pub(crate) fn unix_micros() -> u64 {
 }
 
 async fn connect(addr: SocketAddr) -> Option<WebSocketStream<TcpStream>> {
-    let connected = async {
-        let stream = TcpStream::connect(addr).await.ok()?;
-        let url = format!("ws://{addr}/ws");
-        let (mut ws, _) = tokio_tungstenite::client_async(url, stream).await.ok()?;
-        let welcome = ws.next().await?.ok()?;
-        welcome.is_text().then_some(ws)
-    };
-    timeout(CONNECT_TIME_MAX, connected).await.ok()?
+    let stream = TcpStream::connect(addr).await.ok()?;
+    let url = format!("ws://{addr}/ws");
+    let (mut ws, _) = tokio_tungstenite::client_async(url, stream).await.ok()?;
+    let welcome = ws.next().await?.ok()?;
+    welcome.is_text().then_some(ws)
 }

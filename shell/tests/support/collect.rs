@@ -1,7 +1,7 @@
 //! A sink that keeps every event, and a source that runs into it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use odin_core::config::FeedConfig;
@@ -25,10 +25,20 @@ pub struct Collected {
     more: Arc<Notify>,
     /// Whether the sink says that it is full.
     full: Arc<Mutex<bool>>,
+    /// Whether the sink stops whoever hands it an event.
+    stopped: Arc<(Mutex<bool>, Condvar)>,
 }
 
 impl EventSink for Collected {
     fn send(&mut self, event: Event) {
+        let (stopped, changed) = &*self.stopped;
+        if *stopped.lock().unwrap() {
+            // What else this thread was to do is done by another.
+            tokio::task::block_in_place(|| {
+                let stopped = stopped.lock().unwrap();
+                drop(changed.wait_while(stopped, |stopped| *stopped).unwrap());
+            });
+        }
         self.events.lock().unwrap().push(event);
         self.more.notify_waiters();
     }
@@ -80,6 +90,13 @@ impl Collected {
         self.events.lock().unwrap().clone()
     }
 
+    /// Stops whoever hands over an event, in the middle of it, until this is taken back.
+    pub fn set_stopped(&self, stopped: bool) {
+        let (is_stopped, changed) = &*self.stopped;
+        *is_stopped.lock().unwrap() = stopped;
+        changed.notify_all();
+    }
+
     pub fn set_full(&self, full: bool) {
         *self.full.lock().unwrap() = full;
         self.more.notify_waiters();
@@ -96,6 +113,7 @@ pub struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        self.events.set_stopped(false);
         self.task.abort();
     }
 }

@@ -218,7 +218,7 @@ impl Version {
 /// A port that nobody listens on, below those that Linux gives to outgoing connections: a server that
 /// comes back must find it free still. Where the search begins depends on the process, so that tests that
 /// run side by side do not meet.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let base = std::process::id().wrapping_mul(16);
     loop {

@@ -183,6 +183,7 @@ fn get_info(from: &mut Bytes) -> StreamInfo {
         last_seq: from.get_u64(),
         num_deleted: from.get_u64(),
         covers_all: from.get_u8() == 1,
+        replicated: false,
         nonce: {
             let is_there = from.get_u8() == 1;
             let (rollbacks, random) = (from.get_u64(), from.get_u64());

@@ -359,6 +359,7 @@ impl Stream {
             num_deleted: between.saturating_sub(self.messages.len() as u64),
             nonce: self.nonce,
             covers_all: !self.limits.foreign,
+            replicated: false,
         }
     }
 

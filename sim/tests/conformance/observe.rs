@@ -253,9 +253,11 @@ impl<S: Stage, U: Upstream, H: History> Observer<'_, S, U, H> {
             num_deleted,
             nonce,
             covers_all,
+            replicated,
         } = info;
         format!(
-            "stream {life}: {first_seq}..={last_seq}, {num_deleted} deleted, {nonce:?}, covers all: {covers_all}"
+            "stream {life}: {first_seq}..={last_seq}, {num_deleted} deleted, {nonce:?}, covers all: {covers_all}, \
+             replicated: {replicated}"
         )
     }
 

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::holes::{Checked, Quiet};
 use super::proof::{Proof, Recent};
-use super::{ANSWER_TIME_MAX, Follower, NONCE_SETTLE_TIME, Phase};
+use super::{ANSWER_TIME_MAX, Follower, NONCE_SETTLE_TIME, Phase, SHORT_TIME_MIN};
 use crate::feed::step::Step;
 use crate::feed::{Command, DeliverPolicy, StreamInfo};
 use crate::mutant::{self, Mutant};
@@ -17,6 +17,9 @@ impl Follower {
     /// Decides from the stream's state where to begin.
     pub(super) fn open(&mut self, now: Instant, info: StreamInfo, steps: &mut Vec<Step>) {
         self.recheck = self.recheck.filter(|recheck| now < *recheck);
+        if self.may_be_behind(now, &info) {
+            return self.failed(now);
+        }
         match self.created {
             None => self.adopt(&info, ResetReason::SourceReady, steps),
             Some(created)
@@ -108,6 +111,17 @@ impl Follower {
         steps.push(Step::Command(Command::Fetch));
     }
 
+    /// Whether the stream only seems to end before what was taken, because the replica that answered is behind.
+    fn may_be_behind(&mut self, now: Instant, info: &StreamInfo) -> bool {
+        let is_same = self.created == Some(info.created) && !self.naming.is_news(info.nonce);
+        if !info.replicated || !is_same || self.went_back || info.last_seq >= self.have {
+            self.short_since = None;
+            return false;
+        }
+        let since = *self.short_since.get_or_insert(now);
+        now < since + SHORT_TIME_MIN
+    }
+
     /// Whether the stream went back to an earlier state: it has another message where this server took
     /// one, it ends before that, or its metadata is what it was before.
     fn is_earlier(&self, info: &StreamInfo) -> bool {
@@ -124,6 +138,7 @@ impl Follower {
         self.created = Some(created);
         self.epoch = self.naming.epoch(created);
         self.went_back = false;
+        self.short_since = None;
         let known = self.announced.as_ref();
         let told = self.published || known.is_some_and(|known| *known != self.epoch);
         if told {

@@ -49,6 +49,12 @@ impl Recent {
         at.ok().and_then(|at| self.all.get(at)).copied()
     }
 
+    /// The first seq from which on every message that was taken is remembered.
+    fn first_seq(&self) -> Option<u64> {
+        let first = self.all.front().copied().or(self.last);
+        first.map(|first| first.seq)
+    }
+
     /// The oldest at or after `seq` that is not the last.
     fn oldest_from(&self, seq: u64) -> Option<Identity> {
         let at = self.all.partition_point(|identity| identity.seq < seq);
@@ -83,6 +89,9 @@ pub(super) enum Verdict {
     Known,
     /// The stream must be asked before anything else is taken.
     Unproven,
+    /// It is older than everything that was asked for: the replica that holds the consumer did not reach that
+    /// far when it was opened, and began where it ended. Nothing can be compared with it.
+    TooEarly,
 }
 
 impl Follower {
@@ -125,17 +134,22 @@ impl Follower {
             // A consumer delivers in order; one that does not cannot be trusted.
             Proof::Given if this.seq <= last.seq => Verdict::Unproven,
             Proof::Given => Verdict::New,
-            Proof::Last if this.seq <= last.seq => {
-                let same = this == last || is_unchecked() && this.seq == last.seq;
-                self.proven_by(same)
+            Proof::Last | Proof::Older { seen: false }
+                if self
+                    .recent
+                    .first_seq()
+                    .is_some_and(|first| this.seq < first) =>
+            {
+                Verdict::TooEarly
             }
-            Proof::Last => self.without_the_last(),
-            Proof::Older { .. } if this.seq <= last.seq => {
+            Proof::Last if this.seq == last.seq => self.proven_by(this == last || is_unchecked()),
+            Proof::Last | Proof::Older { .. } if this.seq <= last.seq => {
                 let same = self.recent.find(this.seq) == Some(this);
                 let verdict = self.proven_by(same);
                 self.proof = Proof::Older { seen: same };
                 verdict
             }
+            Proof::Last => self.without_the_last(),
             Proof::Older { seen: true } => {
                 self.proof = Proof::Given;
                 Verdict::New

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::source::requests::{RequestKind, Requests};
+use crate::source::state::is_of_leader;
 
 /// How long one answer, or the next message of an answer, may take.
 pub(super) const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
@@ -161,6 +162,9 @@ impl Api {
         let Ok(Ok(Response::Ok(info))) = timeout(ANSWER_TIME_MAX, asked).await else {
             return Err(Away);
         };
+        if !is_of_leader(&info) {
+            return Err(Away);
+        }
         let state = info.state;
         let first_seq = match state.messages {
             0 => state.last_sequence.saturating_add(1),
