@@ -285,8 +285,9 @@ impl Stream {
     pub fn set_limits(&mut self, limits: Limits) {
         let before = std::mem::replace(&mut self.limits, limits);
         self.trim();
-        if self.release == Release::Old && before.per_subject == 0 {
-            // That there is a limit of messages per subject now shows at the next message of each.
+        if self.release == Release::Old && limits.per_subject >= before.per_subject {
+            // Only a limit of messages per subject that was higher before is applied at once; any other shows at the next
+            // message of each subject.
             return;
         }
         let subjects: Vec<Arc<str>> = self.subjects.keys().cloned().collect();
