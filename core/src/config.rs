@@ -165,6 +165,8 @@ pub struct GateConfig {
     pub memory_refuse_percent: u32,
     /// Memory below which (for 5 s) they are let in again.
     pub memory_admit_percent: u32,
+    /// Memory above which connections whose client takes nothing are let go.
+    pub memory_shed_percent: u32,
 }
 
 impl Default for GateConfig {
@@ -180,6 +182,7 @@ impl Default for GateConfig {
             cpu_admit_percent: 80,
             memory_refuse_percent: 90,
             memory_admit_percent: 85,
+            memory_shed_percent: 80,
         }
     }
 }
@@ -216,5 +219,6 @@ coded!(GateConfig {
     cpu_refuse_percent,
     cpu_admit_percent,
     memory_refuse_percent,
-    memory_admit_percent
+    memory_admit_percent,
+    memory_shed_percent
 });

@@ -179,6 +179,15 @@ impl Gate {
         self.load.sample(now, sample);
     }
 
+    /// Whether memory is so short, as of the latest sample, that connections whose client takes nothing
+    /// are to be let go.
+    #[must_use]
+    pub fn sheds(&self) -> bool {
+        let most = u64::from(self.config.memory_shed_percent) * 10;
+        let used = self.load.last().memory_permille();
+        most > 0 && used.is_some_and(|used| used > most)
+    }
+
     /// From now on nobody is let in.
     pub fn drain(&mut self) {
         if self.tape.is_some() {

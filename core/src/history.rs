@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::mutant::{self, Mutant};
 use crate::name::{self, check_channel};
 use crate::reason::LostReason;
 use crate::record::codec::{Broken, Code, Reader, Writer, coded};
@@ -278,7 +279,7 @@ impl Page {
             && stored != ts
         {
             Proof::Different
-        } else if self.extent.intact {
+        } else if self.extent.intact || mutant::is(Mutant::PatternProofIgnoresDeletions) {
             Proof::Whole
         } else if self.after == seq {
             Proof::Hole

@@ -114,6 +114,10 @@ mutants! {
     GapNotChecked,
     /// Who subscribed after a notice that reaches further is not told of the next hole.
     LatecomerNotTold,
+    /// A position of a pattern counts as proven whatever was deleted behind it.
+    PatternProofIgnoresDeletions,
+    /// A cursor that reads history goes over to the log one message too early.
+    HistoryLeftEarly,
 }
 
 #[cfg(feature = "mutants")]

@@ -119,6 +119,8 @@ pub struct Stats {
     pub log_bytes: u64,
     /// Channels known.
     pub channels: u64,
+    /// Of these, names that are subscribed and have had no message.
+    pub unpublished: u64,
     /// Patterns kept.
     pub patterns: u64,
     /// Subscriptions.
@@ -217,6 +219,7 @@ coded!(Stats {
     history_bytes,
     log_bytes,
     channels,
+    unpublished,
     patterns,
     subscriptions
 });

@@ -22,6 +22,7 @@ const OFF: GateConfig = GateConfig {
     cpu_admit_percent: 0,
     memory_refuse_percent: 0,
     memory_admit_percent: 0,
+    memory_shed_percent: 0,
 };
 
 fn ms(millis: u64) -> Instant {
@@ -397,5 +398,24 @@ proptest! {
         let mut player: Player<'_, Gate> = Player::new(&recording).expect("a checkpoint");
         player.run().expect("the recorded states");
         prop_assert_eq!(player.machine.state_hash(), gate.state_hash());
+    }
+}
+
+#[test]
+fn above_its_share_of_memory_those_who_take_nothing_are_let_go() {
+    for (memory_shed_percent, used, sheds) in [(80, 800, false), (80, 801, true), (0, 999, false)] {
+        let config = GateConfig {
+            memory_shed_percent,
+            ..OFF
+        };
+        let mut gate = Gate::new(config, 1, Instant::ZERO);
+        assert!(!gate.sheds(), "nothing is known");
+        let sample = Sample {
+            memory_bytes: Some(used),
+            memory_limit: Some(1000),
+            ..Sample::default()
+        };
+        gate.sample(Instant::ZERO, sample);
+        assert_eq!(gate.sheds(), sheds, "{used} of 1000");
     }
 }

@@ -2,6 +2,8 @@
 
 mod support;
 
+use core::time::Duration;
+
 use odin_core::config::Config;
 use odin_core::reason::{CloseReason, ErrorCode};
 use odin_core::shard::Message;
@@ -90,14 +92,66 @@ fn pings_count_and_are_not_answered_above_the_rate() {
 }
 
 #[test]
-fn pongs_do_not_count() {
-    let mut world = limited(1, 1, 1);
+fn a_pong_that_was_asked_for_does_not_count() {
+    let mut world = World::with(Config {
+        message_rate: 1,
+        message_burst: 1,
+        message_drops_max: 1,
+        ping_interval: Duration::from_millis(10),
+        ..Config::default()
+    });
     let client = world.open();
+    for _ in 0..10 {
+        world.advance_ms(10);
+        world.expect(client, &[json!({"ping":""})]);
+    }
     for _ in 0..10 {
         world.message(client, Message::Pong);
     }
     world.say(client, heartbeat(0));
-    world.expect(client, &[json!({"type":"pong","id":0,"ts":0})]);
+    world.expect(client, &[json!({"type":"pong","id":0,"ts":100})]);
+    // The next one would be over the rate, which is the end.
+    world.message(client, Message::Pong);
+    world.expect(client, &[close(4029, "flooding")]);
+    assert_eq!(world.stats().rate_limited, 1);
+}
+
+#[test]
+fn pongs_that_nobody_asked_for_count() {
+    let mut world = limited(1, 5, 10);
+    let client = world.open();
+    for _ in 0..14 {
+        world.message(client, Message::Pong);
+    }
+    world.expect_nothing(client);
+    world.message(client, Message::Pong);
+    world.expect(client, &[close(4029, "flooding")]);
+    assert_eq!(world.stats().rate_limited, 10);
+}
+
+#[test]
+fn fragments_count_and_are_no_sign_of_life() {
+    let mut world = World::with(Config {
+        message_rate: 1,
+        message_burst: 5,
+        message_drops_max: 10,
+        ping_interval: Duration::ZERO,
+        idle_timeout: Duration::from_millis(100),
+        ..Config::default()
+    });
+    let flooding = world.open();
+    let idle = world.open();
+    world.message(flooding, Message::Fragments(14));
+    world.expect_nothing(flooding);
+    assert_eq!(world.stats().rate_limited, 9);
+    // However many come at once, they are counted to the end only.
+    world.message(flooding, Message::Fragments(1_000_000));
+    world.expect(flooding, &[close(4029, "flooding")]);
+    assert_eq!(world.stats().rate_limited, 10);
+    world.advance_ms(99);
+    world.message(idle, Message::Fragments(1));
+    world.advance_ms(1);
+    world.expect(idle, &[close(4009, "idle")]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod support;
 
 use odin_core::config::Config;
 use odin_core::reason::{CloseReason, LostReason};
+use odin_core::shard::Input;
 use serde_json::json;
 use support::{World, close, lost, msg};
 
@@ -193,4 +194,36 @@ fn others_are_not_touched() {
     world.unstall(slow);
     world.expect(slow, &[close(4008, "slow_consumer")]);
     assert_eq!(world.take(fast).len(), 10);
+}
+
+#[test]
+fn when_memory_is_short_an_eighth_of_those_who_take_nothing_goes() {
+    let mut world = limited(100);
+    let clients: Vec<_> = (0..12)
+        .map(|_| world.subscriber(json!({"channels":["A"]})))
+        .collect();
+    // The last two read; of the others each is stuck a little longer than the next.
+    for client in &clients[..10] {
+        world.stall(*client);
+        world.publish("A");
+        world.advance_ms(10);
+    }
+    for (number, client) in clients.iter().enumerate() {
+        assert_eq!(world.take(*client).len(), number.min(10));
+    }
+    world.input(Input::Relieve);
+    world.advance_ms(990);
+    world.input(Input::Relieve);
+    for client in &clients[..2] {
+        world.expect_drop(*client, CloseReason::Overload);
+    }
+    world.advance_ms(20);
+    world.input(Input::Relieve);
+    world.expect_drop(clients[2], CloseReason::Overload);
+    let stats = world.stats();
+    assert_eq!(stats.disconnects[CloseReason::Overload as usize], 3);
+    assert_eq!(stats.connections, 9);
+    for client in &clients[3..10] {
+        world.take(*client);
+    }
 }

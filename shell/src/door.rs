@@ -7,6 +7,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -149,6 +150,10 @@ impl Stream for Socket {
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Where TLS has something left to send, the next write begins with that.
         self.tcp().poll_write_ready(cx)
+    }
+
+    fn forget_after(&self, patience: Duration) {
+        self.tcp().forget_after(patience);
     }
 
     async fn establish(mut self, prelude: Prelude<'_>) -> Result<Self, Unestablished<Self>> {

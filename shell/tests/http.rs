@@ -2,8 +2,6 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::{answer, ask, ended, get, metric, metric_becomes, serve, serve_on};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -203,48 +201,39 @@ async fn a_head_that_does_not_come_in_time_ends_the_socket_and_is_counted() {
 }
 
 #[tokio::test]
-async fn a_socket_beyond_the_handshakes_in_flight_is_closed_and_counted() {
+async fn a_socket_beyond_the_handshakes_in_flight_sends_the_oldest_away() {
     let server = serve(&["--handshakes-in-flight", "3", "--handshake-timeout", "1h"]).await;
     let addr = server.local_addr();
+    let begin = format!("GET /live HTTP/1.1\r\nHost: {addr}\r\n");
     let mut held = Vec::new();
-    let mut refused = 0;
-    // The server still lets go of the socket that asked whether it is ready, so that the first of
-    // these may find one place less.
-    while refused == 0 {
+    for _ in 0..3 {
         let mut stream = TcpStream::connect(addr).await.expect("connect");
-        stream
-            .write_all(b"GET /live HTTP/1.1\r\n")
-            .await
-            .expect("send");
-        let mut byte = [0];
-        let probe = Duration::from_millis(200);
-        match tokio::time::timeout(probe, stream.peek(&mut byte)).await {
-            Ok(Ok(0) | Err(_)) => refused += 1,
-            Ok(Ok(_)) => panic!("an answer to half a request"),
-            Err(_) => held.push(stream),
-        }
-        assert!(held.len() <= 3, "three places");
+        stream.write_all(begin.as_bytes()).await.expect("send");
+        held.push(stream);
     }
-    // One place is given back, and the next request is served.
-    drop(held.pop());
-    drop(held.pop());
-    let mut patience = tokio::time::interval(Duration::from_millis(5));
-    loop {
-        patience.tick().await;
-        let mut stream = TcpStream::connect(addr).await.expect("connect");
-        let request = format!("GET /live HTTP/1.1\r\nHost: {addr}\r\n\r\n");
-        let mut byte = [0];
-        if stream.write_all(request.as_bytes()).await.is_ok()
-            && matches!(stream.peek(&mut byte).await, Ok(1))
-        {
-            break;
-        }
+    // The first one began to wait before the others. It is answered, and begins to wait anew.
+    held[0].write_all(b"\r\n").await.expect("send");
+    assert_eq!(answer(&mut held[0], true).await.status, 200);
+    assert_eq!(get(addr, "/live").await.status, 200);
+    assert!(ended(&mut held[1]).await, "without an answer");
+    held[2].write_all(b"\r\n").await.expect("send");
+    assert_eq!(answer(&mut held[2], true).await.status, 200);
+    let gone = metric(addr, "ws_handshakes_failed_total{reason=\"in_flight\"}").await;
+    assert!(gone.parse::<u64>().is_ok_and(|gone| gone >= 1), "{gone}");
+}
+
+#[tokio::test]
+async fn a_response_that_is_not_read_ends_the_socket() {
+    let server = serve(&["--request-timeout", "300ms", "--send-buffer", "4KiB"]).await;
+    let addr = server.local_addr();
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(2048).expect("a buffer");
+    let mut stream = socket.connect(addr).await.expect("connect");
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {addr}\r\n\r\n");
+    for _ in 0..10 {
+        stream.write_all(request.as_bytes()).await.expect("send");
     }
-    let failed: u64 = metric(addr, "ws_connections_failed_total")
-        .await
-        .parse()
-        .expect("a count");
-    assert!(failed >= 1);
+    metric_becomes(addr, "ws_handshakes_failed_total{reason=\"timeout\"}", "1").await;
 }
 
 #[tokio::test]

@@ -66,6 +66,7 @@ const NAMES: &[(&str, &str)] = &[
     ("ws_last_values_dropped_total", "counter"),
     ("ws_nats_messages_lost_total", "counter"),
     ("ws_nats_consumers_opened_total", "counter"),
+    ("ws_channels_unpublished", "gauge"),
     ("ws_patterns", "gauge"),
     ("ws_build_info", "gauge"),
     ("ws_shard_connections", "gauge"),

@@ -6,6 +6,7 @@ pub mod broker;
 pub mod client;
 pub mod commands;
 pub mod dice;
+pub mod jetstream;
 pub mod marks;
 pub mod mutants;
 pub mod net;

@@ -34,7 +34,7 @@ const COMMANDS: &[Command] = &[
     ),
     (
         "stress",
-        "CLIENTS SECONDS [--url URL] [--publish HOST:PORT] [--token T] [--rate N] [--payload BYTES] [--stall N]",
+        "CLIENTS SECONDS [--url URL] [--publish HOST:PORT] [--token T] [--rate N] [--payload BYTES] [--stall N|N%]",
         "the same load against a real server, on real sockets",
         commands::stress,
     ),

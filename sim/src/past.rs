@@ -42,7 +42,7 @@ impl<'a> Past<'a> {
         let (mut first_seq, mut count, mut within) = (None, 0_u64, Vec::new());
         let mut last: BTreeMap<&str, u64> = BTreeMap::new();
         let mut stored = Vec::new();
-        let (mut bytes, mut full) = (0, false);
+        let (mut bytes, mut full, mut more) = (0, false, false);
         for (seq, subject, time, payload) in held {
             first_seq = first_seq.or(Some(seq));
             count += 1;
@@ -58,7 +58,9 @@ impl<'a> Past<'a> {
                 if channel || seq == after {
                     anchor = Some(Anchor { seq, time });
                 }
-            } else if !full {
+            } else if full {
+                more = true;
+            } else {
                 bytes += payload.len();
                 stored.push(Stored {
                     seq,
@@ -71,7 +73,7 @@ impl<'a> Past<'a> {
             }
         }
         let end = self.last_seq.max(after);
-        let to = stored.last().filter(|_| full).map_or(end, |last| last.seq);
+        let to = stored.last().filter(|_| more).map_or(end, |last| last.seq);
         let first_seq = first_seq.unwrap_or(self.last_seq + 1);
         let there = within.iter().filter(|seq| **seq <= to).count() as u64;
         let all = to.min(self.last_seq).saturating_sub(after);

@@ -113,6 +113,6 @@ pub fn now() -> Duration {
 }
 
 /// Says what time it is between two steps of the simulation, when no host is at its turn.
-pub(crate) fn set_now(now: Duration) {
+pub fn set_now(now: Duration) {
     BETWEEN.set(now);
 }

@@ -78,6 +78,9 @@ pub enum Input<'a> {
         /// What the stream holds; `None`: it could not be asked.
         page: Option<Arc<Page>>,
     },
+    /// Memory is short: some of those who have taken nothing for the longest time are to go. Said again
+    /// while it stays short.
+    Relieve,
     /// Every connection is to be told to go, and closed, before the deadline.
     Drain {
         /// When the last must be closed.
@@ -96,6 +99,9 @@ pub enum Message<'a> {
     Ping(&'a [u8]),
     /// A pong.
     Pong,
+    /// No message, but so many fragments before the last one of a message, whether that has come or not.
+    /// They are no sign of life: a message that never ends is none.
+    Fragments(u32),
     /// A close frame with its code, if it had one.
     Close(Option<u16>),
 }

@@ -19,6 +19,7 @@ use super::transmit::{Piece, Taken, Visit};
 use super::{Output, Shard};
 use crate::history::{Entry, Page, Proof};
 use crate::id::Order;
+use crate::mutant::{self, Mutant};
 use crate::reason::{CloseReason, LostReason};
 use crate::time::Instant;
 use crate::wire::event;
@@ -186,7 +187,8 @@ impl Shard {
                 self.pend(ix);
                 return false;
             }
-            if seq >= self.log_reaches_back_to(topic) {
+            let early = u64::from(mutant::is(Mutant::HistoryLeftEarly));
+            if seq + early >= self.log_reaches_back_to(topic) {
                 let next = match topic {
                     Topic::Channel(channel) => {
                         self.store

@@ -26,8 +26,8 @@ use crate::wire::{event, frame};
 /// flushed and to shake hands.
 const DRAIN_SPREAD_PERCENT: u64 = 80;
 
-/// How long the socket of a client that broke the protocol stays after that.
-const VIOLATION_LINGER: Duration = Duration::from_secs(1);
+/// How long the socket of a client that broke the protocol, or flooded, stays after that.
+const DEAF_LINGER: Duration = Duration::from_secs(1);
 
 impl Shard {
     pub(super) fn insert_session(&mut self, now: Instant, access: Option<Access>) -> ConnId {
@@ -85,14 +85,18 @@ impl Shard {
     pub(super) fn violation(&mut self, now: Instant, conn: ConnId, reason: CloseReason) {
         if self.session(conn).is_some() {
             let index = u32::try_from(conn.index()).unwrap_or(u32::MAX);
-            self.close(index, now, reason);
-            // What still comes from this client cannot be read, its close frame neither. The socket
-            // stays for a moment, so that ours is not overtaken by a reset for unread bytes.
-            if let Some(closing) = self.at(index).closing_mut() {
-                closing.by = closing.by.min(now + VIOLATION_LINGER);
-            }
+            self.close_deaf(index, now, reason);
             self.file(index);
             self.check(conn);
+        }
+    }
+
+    /// Begins to end a connection of which nothing more is read, its close frame neither. The socket stays
+    /// for a moment, so that ours is not overtaken by a reset for unread bytes.
+    pub(super) fn close_deaf(&mut self, index: u32, now: Instant, reason: CloseReason) {
+        self.close(index, now, reason);
+        if let Some(closing) = self.at(index).closing_mut() {
+            closing.by = closing.by.min(now + DEAF_LINGER);
         }
     }
 
@@ -194,7 +198,7 @@ impl Shard {
         }
     }
 
-    fn drop_socket(&mut self, index: u32) {
+    pub(super) fn drop_socket(&mut self, index: u32) {
         let conn = self.conn_id(index);
         if let Some(closing) = self.at(index).closing_mut()
             && !closing.dropped
@@ -331,6 +335,7 @@ impl Shard {
         let session = self.at(index);
         if !config.ping_interval.is_zero() && session.ping_at <= now {
             session.ping_at = now + config.ping_interval;
+            session.pings = session.pings.saturating_add(1);
             self.say(index, frame::ping(b""), Purpose::Ping);
         }
     }

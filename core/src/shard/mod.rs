@@ -30,6 +30,7 @@ mod log;
 mod proof;
 mod ready;
 mod record;
+mod relief;
 mod replay;
 mod requests;
 mod resume;
@@ -72,6 +73,7 @@ use crate::config::Config;
 use crate::event::Lost;
 use crate::id::{ConnId, Order};
 use crate::limiter::Rate;
+use crate::reason::CloseReason;
 use crate::stats::{Behind, Lag, Stats};
 use crate::time::Instant;
 use crate::wire::request::Token;
@@ -223,6 +225,7 @@ impl Shard {
             Input::Event(event) => self.event_in_window(now, event),
             Input::History { request, page } => self.history(now, request, page),
             Input::Drain { deadline } => self.drain(now, deadline),
+            Input::Relieve => self.relieve(now),
         }
         self.ask(now);
     }
@@ -292,12 +295,21 @@ impl Shard {
         })
     }
 
+    /// Whether nothing that this client still sends has a meaning, not even a close frame: it was closed for
+    /// flooding, and to read on would be what it wants.
+    #[must_use]
+    pub fn is_deaf(&self, conn: ConnId) -> bool {
+        let closing = self.session(conn).and_then(Session::closing);
+        closing.is_some_and(|closing| closing.reason == CloseReason::Flooding)
+    }
+
     /// What was counted.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
             log_bytes: self.store.bytes() as u64,
             channels: self.catalog.channel_count() as u64,
+            unpublished: self.catalog.unpublished_count().into(),
             patterns: self.catalog.pattern_count() as u64,
             subscriptions: self.subs.len() as u64,
             last_values_dropped: self.store.values_dropped,

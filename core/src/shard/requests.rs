@@ -29,7 +29,9 @@ impl Shard {
         let Some(session) = self.session_mut(conn) else {
             return;
         };
-        session.heard = now;
+        if !matches!(message, Message::Fragments(_)) {
+            session.heard = now;
+        }
         let index = u32::try_from(conn.index()).unwrap_or(u32::MAX);
         match message {
             Message::Close(_) => self.heard_close(index, now),
@@ -37,7 +39,8 @@ impl Shard {
             _ if session
                 .closing()
                 .is_some_and(|closing| closing.flush_until.is_none()) => {}
-            Message::Pong => {}
+            Message::Pong => self.pong(now, index),
+            Message::Fragments(count) => self.fragments(now, index, count),
             Message::Ping(data) => {
                 if self.within_rate(now, index) {
                     self.say(index, frame::pong(data), Purpose::Pong);
@@ -51,6 +54,28 @@ impl Shard {
         }
         self.file(index);
         self.check(conn);
+    }
+
+    /// A pong that was asked for is free: who sends as much as it may need not fear to answer.
+    fn pong(&mut self, now: Instant, index: u32) {
+        let session = self.at(index);
+        match session.pings.checked_sub(1) {
+            Some(left) => session.pings = left,
+            None => {
+                self.within_rate(now, index);
+            }
+        }
+    }
+
+    /// A fragment cannot be dropped, or its message would be another one. It counts all the same, so
+    /// that fragments without end come to an end.
+    fn fragments(&mut self, now: Instant, index: u32, count: u32) {
+        for _ in 0..count {
+            if self.at(index).closing().is_some() {
+                return;
+            }
+            self.within_rate(now, index);
+        }
     }
 
     fn count_received(&mut self, bytes: usize) {
@@ -73,7 +98,7 @@ impl Shard {
         let flooding = drops_max > 0 && session.drops >= drops_max;
         self.stats.rate_limited += 1;
         if flooding && !mutant::is(Mutant::FloodNotEnded) {
-            self.close(index, now, CloseReason::Flooding);
+            self.close_deaf(index, now, CloseReason::Flooding);
         }
         false
     }

@@ -120,6 +120,8 @@ pub(crate) struct Session {
     pub(crate) awaits_history: bool,
     /// Which windows have it in their list, a bit for each.
     pub(crate) held: u8,
+    /// Pings that were sent and not answered.
+    pub(crate) pings: u8,
     /// The index of the last subscription made.
     pub(crate) subscriptions: SubIx,
     pub(crate) subscription_count: u16,
@@ -158,6 +160,7 @@ impl Session {
             stalled: false,
             awaits_history: false,
             held: 0,
+            pings: 0,
             subscriptions: SubIx::NONE,
             subscription_count: 0,
             pattern_count: 0,
@@ -235,6 +238,7 @@ coded!(Session {
     stalled,
     awaits_history,
     held,
+    pings,
     subscriptions,
     subscription_count,
     pattern_count,

@@ -13,7 +13,7 @@ use crate::wire::request::{Mode, OnLost};
 /// A field: its name, its bytes, and why every connection (or subscription) has it.
 type Field = (&'static str, usize, &'static str);
 
-const SESSION: [Field; 20] = [
+const SESSION: [Field; 21] = [
     (
         "pending_tail",
         4,
@@ -31,6 +31,11 @@ const SESSION: [Field; 20] = [
         "a notice must not overtake what is yet to be read",
     ),
     ("held", 1, "which windows list it, so that each does once"),
+    (
+        "pings",
+        1,
+        "pongs that were asked for are free, others are not",
+    ),
     (
         "subscriptions",
         4,
@@ -81,7 +86,7 @@ const SESSION: [Field; 20] = [
         8,
         "a box: what a token allows; none without authentication",
     ),
-    ("padding", 4, "to the next multiple of 8"),
+    ("padding", 3, "to the next multiple of 8"),
 ];
 
 const SUBSCRIPTION: [Field; 16] = [
@@ -141,6 +146,7 @@ fn a_session_is_as_large_as_its_reasons() {
             stalled,
             awaits_history,
             held,
+            pings,
             subscriptions,
             subscription_count,
             pattern_count,
@@ -162,6 +168,7 @@ fn a_session_is_as_large_as_its_reasons() {
             size_of_val(&stalled),
             size_of_val(&awaits_history),
             size_of_val(&held),
+            size_of_val(&pings),
             size_of_val(&subscriptions),
             size_of_val(&subscription_count),
             size_of_val(&pattern_count),

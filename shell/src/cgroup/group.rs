@@ -72,7 +72,14 @@ impl Groups {
         };
         let usage = u64::try_from(read::number(&folder.join(usage)).known()?).ok()?;
         let droppable = read::keyed(&folder.join("memory.stat"), droppable).known()?;
-        Some(usage.saturating_sub(droppable))
+        // Version 1 counts the buffers of sockets apart, and only where they are limited as well.
+        let sockets = match version {
+            Version::V2 => None,
+            Version::V1 => read::number(&folder.join("memory.kmem.tcp.usage_in_bytes")).known(),
+        };
+        let sockets = sockets.and_then(|bytes| u64::try_from(bytes).ok());
+        let sockets = sockets.unwrap_or(0);
+        Some(usage.saturating_sub(droppable).saturating_add(sockets))
     }
 
     /// Nanoseconds of CPU that the level with the quota has used. `Missing`: another hierarchy counts

@@ -15,6 +15,8 @@ pub(super) struct Boundary {
     open: bool,
     /// The largest payload so far.
     largest: u64,
+    /// Frames that another one of the same message is to follow, since they were asked for last.
+    fragments: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -58,12 +60,18 @@ impl Boundary {
         self.largest
     }
 
+    /// How many frames came that another one of the same message is to follow; each is told once.
+    pub(super) fn take_fragments(&mut self) -> u32 {
+        std::mem::take(&mut self.fragments)
+    }
+
     fn head(&mut self, byte: u8) {
         self.stage = match self.stage {
             Stage::First => {
                 let is_control = byte & 0x08 != 0;
                 if !is_control {
                     self.open = byte & 0x80 == 0;
+                    self.fragments = self.fragments.saturating_add(u32::from(self.open));
                 }
                 Stage::Second
             }
@@ -148,6 +156,8 @@ mod tests {
                 at += part.len();
             }
             assert!(boundary.is_between_messages());
+            assert_eq!(boundary.take_fragments(), 1);
+            assert_eq!(boundary.take_fragments(), 0);
             assert_eq!(boundary.largest(), 65_536);
         }
     }

@@ -199,11 +199,17 @@ impl<S: Stream> Connection<S> {
         while !self.deaf {
             if !state.wants_read(self.id) {
                 parser.pause(&wire);
+                self.fragments(now, state, parser.take_fragments());
                 return Parsed::Paused;
             }
             match parser.next(&mut wire) {
                 Ok(Some(frame)) => self.message(now, state, &frame),
-                Ok(None) => return Parsed::Used,
+                Ok(None) => {
+                    self.fragments(now, state, parser.take_fragments());
+                    if !wire.advance() {
+                        return Parsed::Used;
+                    }
+                }
                 Err(error) => {
                     self.deaf = true;
                     if let Some(reason) = violation(&error) {
@@ -214,6 +220,19 @@ impl<S: Stream> Connection<S> {
             }
         }
         Parsed::Used
+    }
+
+    /// Tells the core of the frames that make no message, which cost time all the same.
+    fn fragments(&mut self, now: Instant, state: &mut State<S>, count: u32) {
+        if count > 0 && self.local.shared.talk == Talk::Protocol {
+            self.tell(now, state, Message::Fragments(count));
+        }
+    }
+
+    fn tell(&mut self, now: Instant, state: &mut State<S>, message: Message<'_>) {
+        let conn = self.id;
+        state.input(now, Input::Message { conn, message });
+        self.deaf |= state.shard.is_deaf(conn);
     }
 
     fn message(&mut self, now: Instant, state: &mut State<S>, frame: &Frame) {
@@ -250,13 +269,7 @@ impl<S: Stream> Connection<S> {
             // The parser gives raw frames only to those who write them.
             Frame::Frame(_) => return,
         };
-        state.input(
-            now,
-            Input::Message {
-                conn: self.id,
-                message,
-            },
-        );
+        self.tell(now, state, message);
     }
 }
 

@@ -48,12 +48,13 @@ impl Parser {
         std::mem::take(&mut self.left)
     }
 
-    /// The next message; `None`: the bytes are used up.
+    /// The next message; `None`: the window is used up.
     pub(super) fn next(&mut self, wire: &mut Wire<'_>) -> Result<Option<Frame>, Error> {
         match self.context.read(wire) {
             Ok(frame) => Ok(Some(frame)),
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.boundary.feed(wire.bytes);
+                wire.bytes = &[];
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -64,12 +65,17 @@ impl Parser {
     pub(super) fn pause(&mut self, wire: &Wire<'_>) {
         let used = wire.bytes.len() - wire.unread.len();
         self.boundary.feed(&wire.bytes[..used]);
-        self.left = wire.unread.to_vec();
+        self.left = [wire.unread, wire.rest].concat();
     }
 
     /// Whether a parser whose bytes are used up holds nothing of its client.
     pub(super) fn is_between_messages(&self) -> bool {
         self.boundary.is_between_messages()
+    }
+
+    /// How many fragments came of messages that more was to follow of; each is told once.
+    pub(super) fn take_fragments(&mut self) -> u32 {
+        self.boundary.take_fragments()
     }
 
     /// Whether it is still as small as a new one.
@@ -78,18 +84,37 @@ impl Parser {
     }
 }
 
-/// The parser's view of the socket: it reads the bytes at hand, and what it writes is dropped.
+/// Bytes that the parser sees at once. Of small frames that make no message it may use up all of them before
+/// anybody can say that there were too many.
+const WINDOW_BYTES: usize = 1024;
+
+/// The parser's view of the socket: it reads the bytes at hand, a window of them at a time, and what it
+/// writes is dropped.
 pub(super) struct Wire<'a> {
+    /// The window.
     bytes: &'a [u8],
+    /// What is left of it.
     unread: &'a [u8],
+    /// What comes after it.
+    rest: &'a [u8],
 }
 
 impl<'a> Wire<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            unread: bytes,
-        }
+        let mut wire = Self {
+            bytes: &[],
+            unread: &[],
+            rest: bytes,
+        };
+        wire.advance();
+        wire
+    }
+
+    /// Moves the window on, when all of it is used; `false`: there is nothing more.
+    pub(super) fn advance(&mut self) -> bool {
+        let (window, rest) = self.rest.split_at(self.rest.len().min(WINDOW_BYTES));
+        (self.bytes, self.unread, self.rest) = (window, window, rest);
+        !window.is_empty()
     }
 }
 

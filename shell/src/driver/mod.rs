@@ -78,6 +78,8 @@ pub(crate) enum Command<D> {
     Recording(oneshot::Sender<Option<Recording>>),
     /// Tokens may have been revoked.
     Reloaded,
+    /// Memory is short.
+    Relieve,
     /// Tell every connection to go before this moment.
     Drain(Instant),
     /// Drop every connection and end.
@@ -308,6 +310,7 @@ impl<S: Stream> Local<S> {
                 let _ = answer.send(recording);
             }
             Command::Reloaded => self.state().revoke(self.shared.clock.now()),
+            Command::Relieve => self.state().input(self.shared.clock.now(), Input::Relieve),
             Command::Drain(deadline) => {
                 // What was published before the drain comes before its closes.
                 self.take_in(None, events, Intake::ALL);

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use odin_core::history::Fetch;
 use odin_core::id::ConnId;
@@ -14,7 +15,7 @@ use odin_core::time::Instant;
 
 use crate::auth::{Accepted, Auth};
 use crate::connection::Parser;
-use crate::listener::Stream;
+use crate::listener::{FAREWELL, Stream};
 use crate::metrics::{Client, ShardSnapshot};
 use crate::overview::WORST_MAX;
 use crate::server::shared::{Shared, Talk};
@@ -165,7 +166,9 @@ impl<S: Stream> State<S> {
     /// The connection's socket is gone: drops it and tells the core. Nothing, if that was done before.
     pub(crate) fn gone(&mut self, now: Instant, conn: ConnId, reason: CloseReason) {
         if let Some(entry) = self.take(conn) {
-            // The client has ended, or the stream has failed: there is no write side left to end.
+            // The client has ended, or the stream has failed: there is no write side left to end. Where only
+            // its sending side has ended, it may still take what was written.
+            entry.socket.forget_after(FAREWELL);
             wake(&entry);
             drop(entry);
             self.input(now, Input::Closed { conn, reason });
@@ -402,6 +405,9 @@ fn would_block(error: &io::Error) -> bool {
 
 /// Ends the write side in good order, drops the socket, and wakes the task, which finds it gone.
 fn retire<S: Stream>(mut entry: Entry<S>) {
+    // Who has not made room by now is not waited for; whoever has takes the rest in its own time, within limits.
+    let patience = if entry.full { Duration::ZERO } else { FAREWELL };
+    entry.socket.forget_after(patience);
     // For TCP this is one system call that never waits; what cannot be done at once is not waited for.
     let mut cx = Context::from_waker(Waker::noop());
     let _ = Pin::new(&mut entry.socket).poll_shutdown(&mut cx);

@@ -37,15 +37,12 @@ use tokio::time::Instant;
 use crate::auth::Accepted;
 use crate::connection;
 use crate::driver::{Handoff, Local};
-use crate::listener::Stream;
+use crate::listener::{FAREWELL, Stream};
 use crate::server::counters::Broken;
 use crate::server::shared::{Entrance, Handshake, Permit, Shared, Talk};
 use cork::Corked;
 use reply::Reply;
 use upgrade::Upgrade;
-
-/// How long a request may take from its head to the end of its response.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest wait for anything that is not limited: a day.
 const UNLIMITED: Duration = Duration::from_secs(86_400);
@@ -82,33 +79,71 @@ pub(crate) fn serve<S: Stream>(local: Rc<Local<S>>, handoff: Handoff<S::Detached
         let Ok(stream) = S::attach(socket) else {
             return shared.counters.broke(Broken::Transport);
         };
-        let entrance = handshake.entrance;
-        let Some(begun) = prelude::run(&shared, entrance, stream, peer).await else {
-            return;
+        shared.waits(&handshake);
+        let handshake = Rc::new(handshake);
+        let talked = tokio::select! {
+            biased;
+            talked = talk(shared, &handshake, stream, peer) => talked,
+            // It was counted when another socket came.
+            () = handshake.ticket.sent_away() => None,
         };
-        let exchange = Rc::new(Exchange::new(shared, entrance, begun.peer));
-        let Some((mut stream, early)) = exchange.run(begun.stream, begun.time_left).await else {
-            return;
-        };
-        if let Some(client) = exchange.client.get() {
-            // Whom a header speaks for has no port that is known.
-            stream = stream.speaks_for(SocketAddr::new(client, 0));
-        }
-        match exchange.permit.take() {
-            Some(permit) => {
-                drop::<Handshake>(handshake);
-                let response = exchange.kept.take();
-                let accepted = exchange.accepted.take();
-                let places = (seat, permit);
-                connection::start(&local, stream, response, &early, places, accepted);
-            }
-            None => linger(stream).await,
+        if let Some((stream, upgraded)) = talked {
+            drop::<Rc<Handshake>>(handshake);
+            let Upgraded {
+                response,
+                early,
+                permit,
+                accepted,
+            } = upgraded;
+            connection::start(&local, stream, response, &early, (seat, permit), accepted);
         }
     });
 }
 
+/// Talks HTTP until the socket is upgraded; `None`: it is done with.
+async fn talk<S: Stream>(
+    shared: Arc<Shared>,
+    handshake: &Rc<Handshake>,
+    stream: S,
+    peer: SocketAddr,
+) -> Option<(S, Upgraded)> {
+    let begun = prelude::run(&shared, handshake.entrance, stream, peer).await?;
+    if shared.certificates.is_some() {
+        // It has done its part so far: it is not the one that has been waited for the longest.
+        shared.waits(handshake);
+    }
+    let exchange = Rc::new(Exchange::new(shared, Rc::clone(handshake), begun.peer));
+    let (mut stream, early) = exchange.run(begun.stream, begun.time_left).await?;
+    if let Some(client) = exchange.client.get() {
+        // Whom a header speaks for has no port that is known.
+        stream = stream.speaks_for(SocketAddr::new(client, 0));
+    }
+    let Some(permit) = exchange.permit.take() else {
+        linger(stream).await;
+        return None;
+    };
+    let upgraded = Upgraded {
+        response: exchange.kept.take(),
+        early,
+        permit,
+        accepted: exchange.accepted.take(),
+    };
+    Some((stream, upgraded))
+}
+
+/// What a socket that is upgraded leaves HTTP with.
+struct Upgraded {
+    /// What is still to be written.
+    response: Vec<u8>,
+    /// What the client sent after its request.
+    early: bytes::Bytes,
+    permit: Permit,
+    accepted: Option<Accepted>,
+}
+
 /// Ends the socket such that the client can still read what was written last.
 async fn linger<S: Stream>(mut stream: S) {
+    stream.forget_after(FAREWELL);
     if stream.shutdown().await.is_ok() {
         let mut rest = stream.take(LINGER_BYTES);
         let mut nowhere = tokio::io::sink();
@@ -120,7 +155,7 @@ async fn linger<S: Stream>(mut stream: S) {
 /// The requests and responses of one socket.
 struct Exchange {
     shared: Arc<Shared>,
-    entrance: Entrance,
+    handshake: Rc<Handshake>,
     peer: SocketAddr,
     /// For whom a proxy asked to upgrade.
     client: Cell<Option<IpAddr>>,
@@ -137,10 +172,10 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn new(shared: Arc<Shared>, entrance: Entrance, peer: SocketAddr) -> Self {
+    fn new(shared: Arc<Shared>, handshake: Rc<Handshake>, peer: SocketAddr) -> Self {
         Self {
             shared,
-            entrance,
+            handshake,
             peer,
             client: Cell::new(None),
             permit: RefCell::new(None),
@@ -177,20 +212,28 @@ impl Exchange {
         let ended = tokio::select! {
             biased;
             ended = poll_fn(|cx| http.poll_without_shutdown(cx)) => ended,
-            () = self.overdue() => return None,
+            () = self.overdue() => {
+                self.shared.counters.broke(Broken::Timeout);
+                return None;
+            }
         };
+        let parts = http.into_parts();
         if let Err(error) = ended {
-            if !self.heard.get() {
+            // Who was served before, and then sends nothing more, has done nothing wrong.
+            if !self.heard.get() || !parts.read_buf.is_empty() {
                 self.shared.counters.broke(broken(&error));
             }
             tracing::debug!(%error, peer = %self.peer, "HTTP ended");
         }
-        let parts = http.into_parts();
         Some((parts.io.into_inner().into_inner(), parts.read_buf))
     }
 
-    /// Ready when a request has taken too long.
+    /// Ready when a request has taken too long, with its body or with taking its response.
     async fn overdue(&self) {
+        let timeout = self.shared.settings.request_timeout;
+        if timeout.is_zero() {
+            return std::future::pending().await;
+        }
         loop {
             let now = Instant::now();
             let deadline = self.deadline.get();
@@ -198,19 +241,27 @@ impl Exchange {
                 return;
             }
             // A request that comes meanwhile brings the deadline nearer.
-            tokio::time::sleep_until(deadline.min(now + REQUEST_TIMEOUT)).await;
+            tokio::time::sleep_until(deadline.min(now + timeout)).await;
         }
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Reply {
         self.heard.set(true);
-        self.deadline.set(Instant::now() + REQUEST_TIMEOUT);
+        let timeout = self.shared.settings.request_timeout;
+        if !timeout.is_zero() {
+            self.deadline.set(Instant::now() + timeout);
+        }
+        self.handshake.ticket.serve();
         let (head, body) = request.into_parts();
         let reply = self
             .route(&head, body)
             .await
             .unwrap_or_else(|refusal| *refusal);
         self.shared.counters.responded(reply.status().as_u16());
+        // Who was upgraded is about to leave.
+        if self.permit.borrow().is_none() {
+            self.shared.waits(&self.handshake);
+        }
         reply
     }
 
@@ -218,10 +269,10 @@ impl Exchange {
         let shared = &self.shared;
         let path = head.uri.path();
         let host = guard::host(head).and_then(|host| {
-            guard::check_host(shared, self.entrance, host.as_deref())?;
+            guard::check_host(shared, self.handshake.entrance, host.as_deref())?;
             Ok(host)
         });
-        let is_admin = self.entrance == Entrance::Admin;
+        let is_admin = self.handshake.entrance == Entrance::Admin;
         if !is_admin && (path == "/ws" || shared.talk == Talk::Echo) {
             return self.upgrade(head, host);
         }
@@ -238,7 +289,13 @@ impl Exchange {
         if path == "/debug" || path.starts_with("/debug/") {
             // Strangers are not told what is here and what is not.
             let token = shared.settings.admin_token.as_ref();
-            guard::check_bearer(shared, self.entrance, &head.headers, self.peer, token)?;
+            guard::check_bearer(
+                shared,
+                self.handshake.entrance,
+                &head.headers,
+                self.peer,
+                token,
+            )?;
             if path == "/debug/record" {
                 return debug::record(shared, head).await;
             }

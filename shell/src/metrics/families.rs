@@ -313,6 +313,11 @@ fn state(out: &mut Families, s: &Snapshot) {
     );
     out.gauge("ws_channels", "Channels known.", s.feed.channels as f64);
     out.gauge(
+        "ws_channels_unpublished",
+        "Names that are subscribed and have had no message, over all shards.",
+        sum(|stats| stats.unpublished) as f64,
+    );
+    out.gauge(
         "ws_patterns",
         "Patterns kept, over all shards.",
         sum(|stats| stats.patterns) as f64,

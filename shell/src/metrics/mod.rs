@@ -51,7 +51,7 @@ pub struct Handshakes {
     pub invalid: u64,
     /// Host or Origin is not allowed.
     pub forbidden: u64,
-    /// Not complete within `handshake_timeout`.
+    /// Not complete within `handshake_timeout`, or not done with within `request_timeout`.
     pub timeout: u64,
     /// Larger than `handshake_max_bytes`.
     pub too_large: u64,
@@ -59,7 +59,7 @@ pub struct Handshakes {
     pub tls: u64,
     /// A trusted proxy did not say whom it speaks for, or not in a way that can be read.
     pub proxy: u64,
-    /// One more than `handshakes_in_flight`.
+    /// Closed for another one, as there were more than `handshakes_in_flight`.
     pub in_flight: u64,
     /// The transport failed or ended before the upgrade was complete.
     pub transport: u64,

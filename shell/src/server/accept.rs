@@ -28,6 +28,7 @@ pub(crate) async fn run<L: Listener>(
 ) {
     let mut failing = false;
     loop {
+        shared.keeps_up(entrance).await;
         match listener.accept().await {
             Ok((socket, peer)) => {
                 failing = false;

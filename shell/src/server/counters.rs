@@ -11,7 +11,7 @@ pub(crate) enum Broken {
     Invalid,
     /// Host or Origin is not allowed.
     Forbidden,
-    /// Not complete within `handshake_timeout`.
+    /// Not complete within `handshake_timeout`, or not done with within `request_timeout`.
     Timeout,
     /// Larger than `handshake_max_bytes`.
     TooLarge,
@@ -19,7 +19,7 @@ pub(crate) enum Broken {
     Tls,
     /// A trusted proxy did not say whom it speaks for, or not in a way that can be read.
     Proxy,
-    /// One more than `handshakes_in_flight`.
+    /// Closed for another one, as there were more than `handshakes_in_flight`.
     InFlight,
     /// The transport failed or ended first, or the socket could not be accepted.
     Transport,

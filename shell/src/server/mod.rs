@@ -7,6 +7,7 @@ mod accept;
 mod assemble;
 mod backlog;
 pub(crate) mod counters;
+pub(crate) mod lobby;
 pub(crate) mod ports;
 pub(crate) mod shared;
 
@@ -123,6 +124,7 @@ where
     let shards = parts.shards.max(1);
     let tuning = Tuning {
         send_buffer: settings.send_buffer,
+        send_unsent: settings.send_unsent,
     };
     parts.listener.tune(&tuning)?;
     if let Some(admin) = &mut extras.admin {
@@ -233,7 +235,14 @@ fn sampler(
     let mut sample = move || {
         let now = shared.clock.now();
         let sample = measure(now);
-        shared.gate().sample(now, sample);
+        let sheds = {
+            let mut gate = shared.gate();
+            gate.sample(now, sample);
+            gate.sheds()
+        };
+        if sheds {
+            shared.ports.relieve();
+        }
     };
     sample();
     async move {

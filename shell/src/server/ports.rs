@@ -27,6 +27,9 @@ pub(crate) trait Ports: Send + Sync {
     /// Tells every shard that tokens may have been revoked.
     fn reloaded(&self);
 
+    /// Tells every shard that memory is short.
+    fn relieve(&self);
+
     /// Tells every shard to drain.
     fn drain(&self, deadline: Instant);
 
@@ -69,6 +72,12 @@ impl<D: Send + 'static> Ports for Vec<Port<D>> {
     fn reloaded(&self) {
         for shard in self {
             let _ = shard.commands.send(Command::Reloaded);
+        }
+    }
+
+    fn relieve(&self) {
+        for shard in self {
+            let _ = shard.commands.send(Command::Relieve);
         }
     }
 

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::backlog::Backlog;
 use super::counters::{Broken, Counters};
+use super::lobby::{Lobby, Ticket};
 use super::ports::Ports;
 use crate::auth::Auth;
 use crate::auth::publishers::Publishers;
@@ -77,7 +78,7 @@ pub(crate) struct Shared {
     seats: Vec<Arc<AtomicUsize>>,
     /// Sockets that are no WebSocket connection (yet), of each entrance: clients that stall must not
     /// take the places of who looks after the server.
-    handshakes: [AtomicUsize; 2],
+    handshakes: [Arc<Lobby>; 2],
     /// WebSocket connections that were admitted and are not gone.
     permits: AtomicUsize,
     /// Told when the last of them goes.
@@ -120,6 +121,8 @@ impl Shared {
         if let Some(publishers) = &made.publishers {
             reloads.add(Arc::clone(publishers) as _);
         }
+        let limit = made.settings.handshakes_in_flight;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let core_config = Config {
             started_unix_ms: made.started_unix_ms,
             ..made.settings.core_config(made.shards)
@@ -147,7 +150,7 @@ impl Shared {
             exporter: made.exporter,
             reports: (0..made.shards).map(|_| Mutex::default()).collect(),
             seats: (0..made.shards).map(|_| Arc::default()).collect(),
-            handshakes: Default::default(),
+            handshakes: [limit, limit].map(|limit| Arc::new(Lobby::new(limit))),
             permits: AtomicUsize::new(0),
             idle: Notify::new(),
             draining: AtomicBool::new(false),
@@ -206,19 +209,25 @@ impl Shared {
         })
     }
 
+    /// Ready when another socket may be accepted.
+    pub(crate) async fn keeps_up(&self, entrance: Entrance) {
+        self.handshakes[entrance as usize].keeps_up().await;
+    }
+
     /// A place among the sockets that are no WebSocket connection; `None`: there are too many.
-    pub(crate) fn handshake(self: &Arc<Self>, entrance: Entrance) -> Option<Handshake> {
-        let limit = usize::try_from(self.settings.handshakes_in_flight).unwrap_or(usize::MAX);
-        let before = self.handshakes[entrance as usize].fetch_add(1, Ordering::Relaxed);
-        let guard = Handshake {
-            shared: Arc::clone(self),
-            entrance,
-        };
-        if limit > 0 && before >= limit {
+    pub(crate) fn handshake(&self, entrance: Entrance) -> Option<Handshake> {
+        let Some(ticket) = self.handshakes[entrance as usize].enter() else {
             self.counters.broke(Broken::InFlight);
             return None;
+        };
+        Some(Handshake { ticket, entrance })
+    }
+
+    /// From now on a socket waits for its client's request, maybe in the place of another one.
+    pub(crate) fn waits(&self, handshake: &Handshake) {
+        if handshake.ticket.wait() {
+            self.counters.broke(Broken::InFlight);
         }
-        Some(guard)
     }
 
     /// A place on the shard with the fewest sockets, and the number of that shard.
@@ -282,21 +291,10 @@ impl Drop for Seat {
 }
 
 /// One of the sockets that are no WebSocket connection (yet).
+#[derive(Debug)]
 pub(crate) struct Handshake {
-    shared: Arc<Shared>,
+    pub(crate) ticket: Ticket,
     pub(crate) entrance: Entrance,
-}
-
-impl std::fmt::Debug for Handshake {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Handshake")
-    }
-}
-
-impl Drop for Handshake {
-    fn drop(&mut self) {
-        self.shared.handshakes[self.entrance as usize].fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// One of the WebSocket connections that the Gate admitted.

@@ -263,6 +263,7 @@ impl Settings {
             cpu_admit_percent: self.cpu_admit_percent,
             memory_refuse_percent: self.memory_refuse_percent,
             memory_admit_percent: self.memory_admit_percent,
+            memory_shed_percent: self.memory_shed_percent,
         }
     }
 }

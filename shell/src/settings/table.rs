@@ -194,6 +194,8 @@ settings! {
         memory_refuse_percent: u32 = PERCENT, "90", "PERCENT";
         /// Memory in percent of the limit below which, for 5 s, upgrades are let in again; 0: as the upper one.
         memory_admit_percent: u32 = PERCENT, "85", "PERCENT";
+        /// Memory in percent of the limit above which clients that take nothing of what is sent to them are let go; 0: never.
+        memory_shed_percent: u32 = PERCENT, "80", "PERCENT";
         /// New connections a second that are let in for long; 0: no limit.
         accept_rate: u32 = COUNT, "2000", "N";
         /// New connections that are let in at once.
@@ -204,11 +206,13 @@ settings! {
         ip_accept_rate: u32 = COUNT, "0", "N";
         /// New connections of one address that are let in at once; goes with `ip_accept_rate`.
         ip_accept_burst: u32 = COUNT, "0", "N";
-        /// How long a client may take to send its HTTP request; 0: no limit.
+        /// How long a client may take to send the head of its HTTP request; 0: no limit.
         handshake_timeout: Duration = Time(Duration::ZERO, HOUR), "5s", "DURATION";
+        /// How long an HTTP request may take from its head to the end of its response; 0: no limit.
+        request_timeout: Duration = Time(Duration::ZERO, HOUR), "30s", "DURATION";
         /// The most bytes of the head of an HTTP request.
         handshake_max_bytes: usize = Size(8 * KIB, MIB), "8KiB", "SIZE";
-        /// The most sockets that have not finished their HTTP request; 0: no limit.
+        /// The most sockets that the server waits for the request of; 0: no limit.
         handshakes_in_flight: u32 = COUNT, "1024", "N";
     }
     "Clients" {
@@ -234,6 +238,8 @@ settings! {
         write_stall: Duration = Time(Duration::ZERO, HOUR), "10s", "DURATION";
         /// The send buffer of a socket (SO_SNDBUF); 0: as the kernel likes.
         send_buffer: usize = Size(0, GIB), "64KiB", "SIZE";
+        /// Bytes in a socket's send buffer, not sent yet, from which on it counts as full; 0: all of it.
+        send_unsent: usize = Size(0, GIB), "16KiB", "SIZE";
         /// How long a message may wait for others, so that one write carries them all; 0: not at all.
         coalesce: Duration = WINDOW, "0", "DURATION";
         /// The same for the channels of a name or pattern; the first that covers a channel holds.

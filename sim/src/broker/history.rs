@@ -10,9 +10,8 @@ use odin_shell::source::history::History;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
-use super::stream::PREFIX;
 use super::wire::{Ask, Say};
-use super::{HOST, PORT};
+use super::{HOST, PORT, PREFIX};
 use crate::net::{Network, SimStream};
 
 /// How long a connection, or an answer, may take.

@@ -5,7 +5,6 @@
 
 mod history;
 mod serve;
-pub mod stream;
 mod upstream;
 pub mod wire;
 
@@ -18,17 +17,22 @@ use bytes::Bytes;
 
 use crate::bell::Bell;
 use crate::dice::Dice;
+use crate::jetstream::{Limits, Purge, Stored, Stream};
 use crate::oracle::{LineId, Oracle};
 use crate::trace::{FNV_OFFSET, Trace, fnv1a, now};
 pub use history::SimHistory;
 pub use serve::run;
-use stream::{FOREIGN, Limits, PREFIX, Stored, Stream};
 pub use upstream::SimUpstream;
 
 /// The name of the broker's host, and its port.
 pub const HOST: &str = "broker";
 /// See [`HOST`].
 pub const PORT: u16 = 4222;
+
+/// What the followed subjects have in common; the channel's name follows.
+pub const PREFIX: &str = "odin.token.";
+/// A subject of the stream that no server follows, where the stream carries such.
+pub const FOREIGN: &str = "orders.eu";
 
 /// When the simulation begins: seconds since the Unix epoch (2027-01-15 08:00:00 UTC).
 pub const EPOCH_SECS: u64 = 1_800_000_000;
@@ -148,7 +152,7 @@ impl Broker {
         let line = oracle.borrow_mut().line();
         let created = EPOCH_SECS * 1_000_000_000;
         Self {
-            stream: Stream::new(created, limits),
+            stream: Stream::new(PREFIX, created, limits),
             load,
             eras: vec![Era::new(created, load.channels)],
             clock_ahead: 0,
@@ -187,7 +191,7 @@ impl Broker {
     pub fn publish(&mut self) {
         if self.stream.limits().foreign && self.dice.permille(100) {
             let time = self.wall();
-            self.stream.publish(Stored {
+            self.stream.store(Stored {
                 subject: FOREIGN.into(),
                 time,
                 payload: Bytes::from_static(b"{}"),
@@ -224,7 +228,7 @@ impl Broker {
         let hash = fnv1a(FNV_OFFSET, payload.as_bytes());
         let time = self.wall();
         let payload = Bytes::from(payload);
-        let seq = self.stream.publish(Stored {
+        let seq = self.stream.store(Stored {
             subject: Arc::clone(&self.names[index]),
             time,
             payload: payload.clone(),
@@ -263,13 +267,18 @@ impl Broker {
 
     /// Keeps only so many messages from now on.
     pub fn limit(&mut self, messages: usize) {
-        self.stream.set_limit(messages);
+        self.stream.set_limits(Limits {
+            messages: messages.max(1),
+            ..self.stream.limits()
+        });
         self.tell_discarded();
     }
 
     fn tell_discarded(&mut self) {
-        if let Some((from, to)) = self.stream.take_discarded() {
-            self.oracle.borrow_mut().gone(self.line, from, to);
+        for range in self.stream.take_gone() {
+            self.oracle
+                .borrow_mut()
+                .gone(self.line, range.from, range.to);
         }
     }
 
@@ -283,7 +292,7 @@ impl Broker {
     pub fn recreate(&mut self) {
         // Two streams are never created at the same nanosecond.
         let created = self.wall().max(self.stream.created() + 1);
-        self.stream = Stream::new(created, self.stream.limits());
+        self.stream.recreate(created);
         self.eras.push(Era::new(created, self.load.channels));
         self.line = self.oracle.borrow_mut().line();
         self.trace.line(format_args!("broker recreated {created}"));
@@ -313,10 +322,13 @@ impl Broker {
 
     /// Removes everything that is stored, or all but the last `keep` messages.
     pub fn purge(&mut self, keep: u64) {
-        let below = (self.stream.last_seq() + 1).saturating_sub(keep);
-        self.stream.purge_below(below);
+        self.stream.purge(Purge {
+            keep,
+            ..Purge::default()
+        });
         self.tell_discarded();
-        self.trace.line(format_args!("broker purged below {below}"));
+        self.trace
+            .line(format_args!("broker purged all but {keep}"));
         self.announce();
     }
 }

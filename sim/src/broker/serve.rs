@@ -1,18 +1,21 @@
 //! The broker's host: it publishes, and serves each server's questions and its one consumer.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use odin_core::history::{Extent, PAGE_MESSAGES_MAX};
 use odin_shell::listener::Listener;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::stream::Consumer;
-use super::wire::{Ask, Say};
-use super::{PORT, SharedBroker};
+use super::wire::{Ask, PastMessage, Say};
+use super::{PORT, PREFIX, SharedBroker};
 use crate::bell::Ear;
+use crate::jetstream::{Consumer, Stream};
 use crate::net::{Network, SimStream};
+use crate::past::Past;
 
 /// How often messages are published.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(5);
@@ -126,7 +129,7 @@ impl Session {
             },
             Ask::Open { id, policy } => {
                 let consumer = Consumer::open(&broker.stream, policy);
-                let pending = consumer.pending();
+                let pending = consumer.pending(&broker.stream);
                 self.consumer = Some(consumer);
                 self.fetching = None;
                 Say::Opened { id, pending }
@@ -139,7 +142,8 @@ impl Session {
                 let consumer = self.consumer.as_ref();
                 match consumer.and_then(|consumer| consumer.tail(&broker.stream)) {
                     Some(tail) => Say::Tail { id, tail },
-                    None => Say::Failed { id },
+                    // The source leaves it at that: what becomes of the consumer shows when it is read.
+                    None => return,
                 }
             }
             Ask::Deleted { id, range } => Say::Deleted {
@@ -152,7 +156,7 @@ impl Session {
                 Say::Written { id }
             }
             Ask::Past { id, after, topic } => {
-                let (extent, messages) = broker.stream.past(&topic, after);
+                let (extent, messages) = past(&broker.stream, &topic, after);
                 Say::Past {
                     id,
                     extent,
@@ -200,4 +204,27 @@ impl Session {
         }
         true
     }
+}
+
+/// What the stream holds of a topic after a seq.
+fn past(stream: &Stream, topic: &str, after: u64) -> (Extent, Vec<PastMessage>) {
+    let past = Past {
+        created: stream.created(),
+        last_seq: stream.last_seq(),
+        strip: PREFIX,
+        payload_bytes_max: 0,
+        messages_max: PAGE_MESSAGES_MAX,
+    };
+    let (extent, stored) = past.read(topic, after, stream.held());
+    let messages = stored.into_iter().filter_map(|stored| {
+        let held = stream.get(stored.seq)?;
+        Some(PastMessage {
+            seq: stored.seq,
+            prev: stored.prev,
+            time: stored.time,
+            subject: Arc::clone(&held.subject),
+            payload: held.payload.clone(),
+        })
+    });
+    (extent, messages.collect())
 }

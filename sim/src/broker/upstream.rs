@@ -211,7 +211,8 @@ impl Link {
             Command::ReadInfo => (Ask::Info { id }, answered),
             Command::OpenConsumer(policy) => (Ask::Open { id, policy }, answered),
             Command::WriteNonce(nonce) => (Ask::Write { id, nonce }, answered),
-            Command::ReadTail => (Ask::Tail { id }, answered),
+            // It need not be answered.
+            Command::ReadTail => (Ask::Tail { id }, None),
             Command::ReadDeleted(range) => (Ask::Deleted { id, range }, answered),
             Command::Fetch => (Ask::Fetch { id }, None),
         };

@@ -145,7 +145,7 @@ pub fn stress(words: &[String]) -> Result<(), String> {
         publish: options.value("publish").unwrap_or(authority).into(),
         token: options.value("token").map(str::to_owned),
         clients,
-        stalled: bounded(options.number("stall", 0)?, clients)?,
+        stalled: bounded(stalled(options.value("stall"), clients)?, clients)?,
         duration: Duration::from_secs(number(seconds)?),
         rate: options.number("rate", 100)?,
         payload: bounded(options.number("payload", 100)?, 60_000)?,
@@ -156,6 +156,22 @@ pub fn stress(words: &[String]) -> Result<(), String> {
         return Ok(());
     }
     Err("a promise was broken".into())
+}
+
+/// How many clients stall: a number, or a share of all with a percent sign.
+fn stalled(text: Option<&str>, clients: usize) -> Result<u64, String> {
+    let Some(text) = text else { return Ok(0) };
+    let (digits, is_share) = match text.strip_suffix('%') {
+        Some(digits) => (digits, true),
+        None => (text, false),
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("--stall wants a number, or a share such as 20%, and not {text}"))?;
+    Ok(match is_share {
+        true => number.saturating_mul(clients as u64) / 100,
+        false => number,
+    })
 }
 
 /// `odin-sim meta`: runs a seed in two processes of this program and compares their traces.

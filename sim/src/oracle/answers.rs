@@ -1,7 +1,7 @@
 //! The law of answers: each request has one, in order, and it says what is true.
 
 use super::client::{Client, Fault, Replay, Sub, fault};
-use super::truth::Truth;
+use super::truth::{Line, Truth};
 use super::wire::{Message, Position, Request, Resume, Unrecovered};
 use super::{Laws, Seen, covers, is_pattern, meet};
 
@@ -95,8 +95,13 @@ impl Client {
             let latest = asked.mode == "latest";
             if let Some((resume, at)) = wish {
                 let away = self.may_be_unavailable || laws.outages;
+                // A durable number line ends before a position where it went back, or where the client made the
+                // position up.
+                let ends_before = |(_, line): (usize, &Line)| line.head() < at.seq();
+                let ahead =
+                    !durable || laws.rolls_back || truth.lines_of(&resume.epoch).any(ends_before);
                 judge_resume(
-                    laws, m, resume, at, position, latest, recovered, durable, failed, away,
+                    laws, m, resume, at, position, latest, recovered, ahead, failed, away,
                 )?;
             }
             let continues = asked.on_lost == "continue";
@@ -254,7 +259,7 @@ fn judge_resume(
     position: Option<u64>,
     latest: bool,
     recovered: bool,
-    durable: bool,
+    may_be_ahead: bool,
     failed: Option<&Unrecovered>,
     away: bool,
 ) -> Result<(), Fault> {
@@ -276,8 +281,7 @@ fn judge_resume(
     let timed = matches!(at, Position::Timed { .. });
     let legal = match item.reason.as_str() {
         "epoch_changed" => !same || timed,
-        // A durable number line ends before a position only after it went back.
-        "ahead_of_log" => same && (!durable || laws.rolls_back),
+        "ahead_of_log" => same && may_be_ahead,
         "upstream_unavailable" => m.epoch.is_none() || away,
         "too_old" => same && !laws.roomy,
         _ => false,

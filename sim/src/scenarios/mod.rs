@@ -9,9 +9,9 @@ mod replicas;
 use std::time::Duration;
 
 use crate::broker::Load;
-use crate::broker::stream::Limits;
 use crate::client::{Habit, Mix};
 use crate::dice::Dice;
+use crate::jetstream::Limits;
 use crate::report::Report;
 use crate::trace::Trace;
 use crate::world::plan::{Demand, Fault, Plan};
@@ -145,6 +145,7 @@ fn usual(name: &'static str, seed: u64, dice: &mut Dice) -> Plan {
         limits: Limits {
             messages: 1_000_000,
             foreign,
+            ..Limits::default()
         },
         flags: vec![
             ("ping-interval", "5s".into()),

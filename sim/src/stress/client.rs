@@ -4,12 +4,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::Run;
 use super::judge::Event;
+use crate::bell::Ear;
 use crate::client::View;
 use crate::client::view::Heard;
 use crate::oracle::ClientId;
@@ -17,6 +19,9 @@ use crate::trace::{FNV_OFFSET, fnv1a};
 
 /// How long connecting and upgrading may take.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How often a client that does not read looks whether it is still connected.
+const LOOK: Duration = Duration::from_secs(1);
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -77,10 +82,7 @@ async fn attend(
     }
     let mut over = run.over.ear();
     if usize::try_from(client.0).is_ok_and(|number| number < run.options.stalled) {
-        // Reads nothing until the end, and then sees what became of it.
-        over.rung().await;
-        let ended = tokio::time::timeout(Duration::from_secs(5), rest(&mut socket)).await;
-        return ended.ok().flatten();
+        return stall(&mut socket, &mut over).await;
     }
     loop {
         let frame = tokio::select! {
@@ -106,6 +108,26 @@ async fn attend(
             Some(Err(_)) | None => return Some(1006),
         }
     }
+}
+
+/// Reads nothing until the end, and then sees what became of it. Who was thrown out comes back, to stall again.
+async fn stall(socket: &mut Socket, over: &mut Ear) -> Option<u16> {
+    loop {
+        tokio::select! {
+            biased;
+            () = over.rung() => break,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        // What is not read makes the socket readable; that its other end is closed shows beside that.
+        if let MaybeTlsStream::Plain(tcp) = socket.get_ref() {
+            let ready = tokio::time::timeout(Duration::ZERO, tcp.ready(Interest::READABLE)).await;
+            if matches!(ready, Ok(Ok(ready)) if ready.is_read_closed()) {
+                return Some(1006);
+            }
+        }
+    }
+    let ended = tokio::time::timeout(Duration::from_secs(5), rest(socket)).await;
+    ended.ok().flatten()
 }
 
 /// Reads to the end, for the close code.

@@ -150,7 +150,8 @@ pub fn run(options: Options) -> std::io::Result<Summary> {
 }
 
 async fn drive(options: Options) -> std::io::Result<Summary> {
-    let mut publisher = Publisher::connect(&options.publish, options.token.as_deref()).await?;
+    // Whether it can be reached at all shows at once.
+    drop(Publisher::connect(&options.publish, options.token.as_deref()).await?);
     // Names that no earlier run used.
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let tag = since.map_or(0, |since| since.as_millis());
@@ -177,6 +178,9 @@ async fn drive(options: Options) -> std::io::Result<Summary> {
     }
     let ramp = Duration::from_secs_f64(run.options.clients as f64 / CONNECTS_PER_SECOND);
     tokio::time::sleep(ramp).await;
+    // Not sooner: a server closes a connection that asks for nothing.
+    let (publish, token) = (&run.options.publish, run.options.token.as_deref());
+    let mut publisher = Publisher::connect(publish, token).await?;
     let mut progress = Progress::default();
     let began = Instant::now();
     let mut published = 0;

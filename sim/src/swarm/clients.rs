@@ -81,8 +81,10 @@ impl World {
         let bucket = Bucket::new(now, config.message_rate, config.message_burst);
         self.peers[at].connected(now, home, bucket);
         self.oracle.opened(self.peers[at].id);
-        if self.setup.values_bounded {
-            // Values that were given up for want of room are a hole for whoever was to get them.
+        let trimmed = self.setup.stream_max < usize::MAX && config.history_bytes > 0;
+        if self.setup.values_bounded || trimmed {
+            // Values that were given up for want of room are a hole for whoever was to get them, and so is what the stream
+            // discards while a client reads its history.
             self.oracle.may_close(self.peers[at].id, 4008);
         }
         self.servers[server].units[unit]

@@ -79,7 +79,7 @@ impl World {
         }
         for at in 0..self.peers.len() {
             if self.peers[at].home.is_some() {
-                self.peers[at].outbox.push_back(Outgoing::Pong);
+                self.peers[at].outbox.push_back(Outgoing::Ping);
                 continue;
             }
             self.connect(at, at % self.servers.len())?;

@@ -92,15 +92,13 @@ impl World {
 
     fn past(&self, fetch: &Fetch) -> Page {
         let past = Past {
-            created: self.stream.created,
-            last_seq: self.stream.last_seq,
+            created: self.stream.held.created(),
+            last_seq: self.stream.held.last_seq(),
             strip: STRIP,
             payload_bytes_max: self.setup.feed.payload_bytes_max,
             messages_max: self.setup.page_messages,
         };
-        let held = self.stream.messages.iter();
-        let held = held.map(|(seq, held)| (*seq, &*held.subject, held.time, &*held.payload));
-        past.page(fetch, held)
+        past.page(fetch, self.stream.held.held())
     }
 
     /// From now on, and for a while, a server may say that it could not ask.

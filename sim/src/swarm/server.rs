@@ -12,7 +12,7 @@ use super::STRIP;
 use super::laws::GateLaw;
 use super::past::{self, Asked};
 use super::setup::{Setup, Upstream};
-use super::stream::{Consumer, Stored};
+use crate::jetstream::{Consumer, Delivery};
 use crate::oracle::LineId;
 
 /// The link of a server to its upstream, and the faults that are in it.
@@ -26,10 +26,10 @@ pub(super) struct Link {
     pub(super) slow: bool,
     pub(super) command: Option<Command>,
     pub(super) consumer: Option<Consumer>,
-    /// The message that the Feed wants again after its next `Fetch`: seq, place and content.
-    pub(super) held: Option<(u64, u64, Stored)>,
+    /// The message that the Feed wants again after its next `Fetch`.
+    pub(super) held: Option<Delivery>,
     /// The message that it is to be given again.
-    pub(super) again: Option<(u64, u64, Stored)>,
+    pub(super) again: Option<Delivery>,
     pub(super) fetching: bool,
     pub(super) heartbeat_at: Instant,
     /// How often the Feed was told the end of the stream since something was deleted.

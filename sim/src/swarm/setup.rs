@@ -5,6 +5,7 @@ use std::time::Duration;
 use odin_core::config::{Config, FeedConfig, GateConfig};
 
 use super::rng::Rng;
+use crate::jetstream::Release;
 
 /// Which upstream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +77,8 @@ pub(crate) struct Setup {
     pub(crate) deletes: bool,
     /// The stream keeps the last message of each subject only.
     pub(crate) last_values: bool,
+    /// The release of the stream's server.
+    pub(crate) release: Release,
     /// The stream keeps so many messages.
     pub(crate) stream_max: usize,
     /// Messages that are there before the servers are.
@@ -121,7 +124,8 @@ impl Setup {
         let mut past = Rng::new(seed ^ 0x7061_7374);
         let mut config = shard_limits(rng, roomy);
         let whole = config.history_bytes;
-        config.history_bytes = past.pick(&[0, 1, 1_500, 20_000, whole]);
+        // History hides much of what a server without it shows: half of the worlds have none.
+        config.history_bytes = past.pick(&[0, 0, 0, 0, 1, 1_500, 20_000, whole]);
         config.history_fetches = past.pick(&[1, 2, 4]);
         // What is deleted by itself leaves no trace in history: the stated limit.
         let forgets = config.history_bytes > 0;
@@ -157,6 +161,7 @@ impl Setup {
             prestored: if stream { rng.pick(&[0, 0, 3, 20]) } else { 0 },
             history_faults: past.one_in(2),
             page_messages: past.pick(&[1, 2, 5, 1_000, 1_000]),
+            release: past.pick(&[Release::Old, Release::Current]),
             restarts: !rollbacks && !roomy && rng.one_in(3),
             // What is superseded cannot be compared after a rollback.
             last_values: stream && !rollbacks && rng.one_in(5),

@@ -118,7 +118,12 @@ pub(crate) fn plan(rng: &mut Rng, setup: &Setup) -> Vec<Step> {
             steps.push(subscribe(rng, setup, client));
         }
     }
+    // From a sequence of its own: what a seed is otherwise does not change.
+    let mut moves = Rng::new(setup.seed ^ 0x6d6f_7665);
     for _ in 0..rng.range(60, 360) {
+        if setup.servers > 1 && setup.upstream == Upstream::JetStream && moves.one_in(40) {
+            steps.extend(run_ahead(&mut moves, setup));
+        }
         steps.push(match rng.below(100) {
             0..24 => advance(rng),
             24..48 => publish(rng, setup),
@@ -147,6 +152,37 @@ pub(crate) fn plan(rng: &mut Rng, setup: &Setup) -> Vec<Step> {
         });
     }
     steps
+}
+
+/// A client reads from one server what another is not told yet, and resumes there.
+fn run_ahead(rng: &mut Rng, setup: &Setup) -> [Step; 7] {
+    let client = rng.index(setup.clients.len());
+    let server = rng.index(setup.servers);
+    let bytes = usize::MAX;
+    let wish = Wish {
+        names: Vec::new(),
+        latest: false,
+        snapshot: false,
+        continues: rng.one_in(2),
+        resume: Resume::Memory,
+    };
+    let publish = |channel| Step::Publish {
+        channel,
+        form: 3,
+        times: 3,
+    };
+    [
+        Step::Mute {
+            server,
+            millis: 2_000,
+        },
+        publish(0),
+        publish(rng.index(setup.channels.len())),
+        Step::Read { client, bytes },
+        Step::Hangup { client },
+        Step::Connect { client, server },
+        Step::Subscribe { client, wish },
+    ]
 }
 
 fn advance(rng: &mut Rng) -> Step {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use odin_core::feed::{Command, Delivered, Input, Outcome, Tail};
+use odin_core::feed::{Command, Delivered, Input, Outcome};
 
 use super::Failure;
 use super::setup::Upstream;
 use super::steps::Step;
 use super::world::{Check, World};
+use crate::jetstream::Consumer;
 use crate::marks::Mark;
 
 /// Looks at the end of the stream after which what was deleted there is known.
@@ -29,12 +30,13 @@ impl World {
             Step::Overload { server, count } => self.overload(server, count)?,
             Step::Purge { keep } => {
                 let unread = self.unread();
-                let before = self.stream.messages.len();
+                let before = self.stream.held.len();
+                let keep = keep as u64;
                 self.stream.purge(&mut self.oracle, keep);
-                let purged = before - self.stream.messages.len();
+                let purged = before - self.stream.held.len();
                 self.forget_tails();
                 self.marks
-                    .hit_if(Mark::PurgedUnread, purged > 0 && unread > keep as u64);
+                    .hit_if(Mark::PurgedUnread, purged > 0 && unread > keep);
             }
             Step::Vanish { channel } => {
                 self.publish(channel, 3)?;
@@ -46,7 +48,7 @@ impl World {
                 self.forget_tails();
             }
             Step::Recreate if self.setup.upstream == Upstream::JetStream => {
-                let created = self.stream.created + 1_000 + self.now.as_nanos();
+                let created = self.stream.held.created() + 1_000 + self.now.as_nanos();
                 self.stream.recreate(&mut self.oracle, created);
                 // Who has not noticed takes no page of the new stream.
                 for at in 0..self.servers.len() {
@@ -79,7 +81,7 @@ impl World {
     fn unread(&self) -> u64 {
         let waits = self.servers.iter().map(|server| {
             let consumer = server.link.consumer.as_ref();
-            consumer.map_or(u64::MAX, |consumer| self.stream.pending(consumer))
+            consumer.map_or(u64::MAX, |consumer| consumer.pending(&self.stream.held))
         });
         waits.max().unwrap_or(0)
     }
@@ -158,39 +160,44 @@ impl World {
         if let Some(command) = link.command.take() {
             let mut ranges = Vec::new();
             let input = match command {
+                // It need not be answered: what becomes of the consumer shows when it is read.
+                Command::ReadTail if link.failures > 0 => {
+                    link.failures -= 1;
+                    return Ok(true);
+                }
                 _ if link.failures > 0 => {
                     link.failures -= 1;
                     link.fetching = false;
                     Input::Failed
                 }
                 Command::OpenConsumer(policy) => {
-                    let consumer = self.stream.open(policy);
-                    let pending = self.stream.pending(&consumer);
+                    let consumer = Consumer::open(&self.stream.held, policy);
+                    let pending = consumer.pending(&self.stream.held);
                     link.tails = 0;
                     link.consumer = Some(consumer);
                     Input::ConsumerOpened { pending }
                 }
                 Command::WriteNonce(nonce) => {
-                    self.stream.nonce = Some(nonce);
+                    self.stream.held.set_nonce(nonce);
                     Input::NonceWritten
                 }
-                Command::ReadTail => match &link.consumer {
-                    Some(consumer) if consumer.life == self.stream.life => Input::Tail(Tail {
-                        info: self.stream.info(),
-                        delivered: consumer.place,
-                        pending: self.stream.pending(consumer),
-                    }),
-                    _ => Input::Failed,
-                },
+                Command::ReadTail => {
+                    let consumer = link.consumer.as_ref();
+                    let tail = consumer.and_then(|consumer| consumer.tail(&self.stream.held));
+                    let Some(tail) = tail else {
+                        return Ok(true);
+                    };
+                    Input::Tail(tail)
+                }
                 Command::ReadDeleted(asked) => {
-                    ranges = self.stream.missing(asked);
+                    ranges = self.stream.held.missing(asked);
                     let to = asked.to;
                     Input::Deleted {
                         to,
                         ranges: &ranges,
                     }
                 }
-                Command::ReadInfo | Command::Fetch => Input::Info(self.stream.info()),
+                Command::ReadInfo | Command::Fetch => Input::Info(self.stream.held.info()),
             };
             link.tails += u32::from(matches!(input, Input::Tail(_)));
             server.feed.handle(now, input);
@@ -201,24 +208,21 @@ impl World {
         let Some(consumer) = link.consumer.as_mut().filter(|_| link.fetching) else {
             return Ok(false);
         };
-        if consumer.life != self.stream.life {
+        if !consumer.is_of(&self.stream.held) {
             link.fetching = false;
             link.consumer = None;
             server.feed.handle(now, Input::Failed);
             self.take_outputs(at)?;
             return Ok(true);
         }
-        if link.gap && self.stream.pending(consumer) > 1 {
+        if link.gap && consumer.pending(&self.stream.held) > 1 {
             link.gap = false;
-            self.stream.next(consumer);
+            let _ = consumer.next(&self.stream.held);
             self.marks.hit(Mark::ConsumerGap);
         }
-        let next = link.again.take().or_else(|| {
-            let (seq, stored) = self.stream.next(consumer)?;
-            let stored = stored.clone();
-            Some((seq, consumer.place, stored))
-        });
-        let Some((seq, place, stored)) = next else {
+        let again = link.again.take();
+        let next = again.or_else(|| consumer.next(&self.stream.held).ok().flatten());
+        let Some(delivery) = next else {
             if now < link.heartbeat_at {
                 return Ok(false);
             }
@@ -229,15 +233,15 @@ impl World {
         };
         link.heartbeat_at = now + HEARTBEAT;
         let input = Input::Delivered(Delivered {
-            stream_seq: seq,
-            consumer_seq: place,
-            pending: self.stream.pending(consumer),
-            time: stored.time,
-            subject: &stored.subject,
-            payload: &stored.payload,
+            stream_seq: delivery.seq,
+            consumer_seq: delivery.place,
+            pending: consumer.pending(&self.stream.held),
+            time: delivery.stored.time,
+            subject: &delivery.stored.subject,
+            payload: &delivery.stored.payload,
         });
         if server.feed.handle(now, input) == Outcome::Held {
-            server.link.held = Some((seq, place, stored));
+            server.link.held = Some(delivery);
         }
         self.take_outputs(at)?;
         Ok(true)
@@ -253,9 +257,10 @@ impl World {
                 let consumer = link.consumer.as_ref().filter(|_| link.fetching);
                 link.connected
                     && consumer.is_some_and(|consumer| {
-                        consumer.life == self.stream.life && self.stream.pending(consumer) == 0
+                        consumer.is_of(&self.stream.held)
+                            && consumer.pending(&self.stream.held) == 0
                     })
-                    && (self.stream.ends_with_ours() || link.tails >= TAILS)
+                    && (self.stream.held.ends_with_followed() || link.tails >= TAILS)
             }
         };
         let told = server

@@ -12,8 +12,9 @@ use super::peer::Peer;
 use super::server::Server;
 use super::setup::{Setup, Upstream};
 use super::steps::Step;
-use super::stream::{Stored, Stream};
+use super::stream::Stream;
 use super::{Failure, STRIP};
+use crate::jetstream::{self, Limits, Stored};
 use crate::marks::{Mark, Marks};
 use crate::oracle::{Laws, LineId, Oracle};
 
@@ -50,16 +51,17 @@ impl World {
             rolls_back: setup.rollbacks,
             outages: false,
         });
+        let limits = Limits {
+            messages: setup.stream_max,
+            bytes: 0,
+            per_subject: usize::from(setup.last_values),
+            foreign: setup.shared_stream,
+        };
+        let mut held = jetstream::Stream::new(STRIP, BEGAN, limits);
+        held.set_release(setup.release);
         let stream = Stream {
             line: oracle.line(),
-            created: BEGAN,
-            life: 0,
-            last_seq: 0,
-            messages: Default::default(),
-            max: setup.stream_max,
-            last_values: setup.last_values,
-            shared: setup.shared_stream,
-            nonce: None,
+            held,
         };
         let clients = setup.clients.iter().enumerate();
         let peers = clients
@@ -236,13 +238,13 @@ impl World {
         let deliverable = self.is_deliverable(&payload);
         self.stored_at = (BEGAN + self.now.as_nanos()).max(self.stored_at + 1);
         let stored = Stored {
-            subject,
+            subject: subject.into(),
             time: self.stored_at,
-            payload: payload.clone(),
+            payload: payload.clone().into(),
         };
         // Told first, for the limit of the stream may take it away at once.
         if let Some(name) = self.setup.channels.get(channel) {
-            let (line, seq) = (self.stream.line, self.stream.last_seq + 1);
+            let (line, seq) = (self.stream.line, self.stream.held.last_seq() + 1);
             self.oracle
                 .published(line, name, seq, &payload, deliverable);
         }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::broker::Load;
-use crate::broker::stream::Limits;
 use crate::client::Mix;
+use crate::jetstream::Limits;
 use crate::oracle::Laws;
 
 /// Something that goes wrong, or that ends.

@@ -13,7 +13,7 @@ use odin_shell::source::embedded::Embedded;
 
 use super::SERVER_PORT;
 use crate::bell::Bell;
-use crate::broker::{EPOCH_SECS, SimHistory, SimUpstream, stream::PREFIX};
+use crate::broker::{EPOCH_SECS, PREFIX, SimHistory, SimUpstream};
 use crate::dice::Dice;
 use crate::net::{LocalTasks, Network};
 use crate::trace::{Trace, now};

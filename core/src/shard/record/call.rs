@@ -34,6 +34,8 @@ pub enum Call {
     Ping(ConnId, usize),
     /// A pong.
     Pong(ConnId),
+    /// So many fragments of a message.
+    Fragments(ConnId, u32),
     /// A close frame.
     Goodbye(ConnId, Option<u16>),
     /// [`Input::Violation`].
@@ -56,6 +58,8 @@ pub enum Call {
     Event(Event),
     /// [`Input::History`], with stand-ins for frames.
     History(u64, Option<Arc<Page>>),
+    /// [`Input::Relieve`].
+    Relieve,
     /// [`Input::Drain`].
     Drain(Instant),
     /// [`Shard::handle_timeout`].
@@ -112,6 +116,8 @@ pub(super) const OPEN_AS: u8 = 25;
 pub(super) const AUTHENTICATED: u8 = 26;
 pub(super) const TOKEN_REFUSED: u8 = 27;
 pub(super) const REVOKED: u8 = 28;
+pub(super) const FRAGMENTS: u8 = 29;
+pub(super) const RELIEVE: u8 = 30;
 
 fn get_publication(from: &mut Reader<'_>) -> Result<Publication, Broken> {
     Ok(Publication {
@@ -162,6 +168,7 @@ impl record::Recorded for Shard {
             BINARY => Call::Binary(Code::get(from)?, Code::get(from)?),
             PING => Call::Ping(Code::get(from)?, Code::get(from)?),
             PONG => Call::Pong(Code::get(from)?),
+            FRAGMENTS => Call::Fragments(Code::get(from)?, Code::get(from)?),
             GOODBYE => Call::Goodbye(Code::get(from)?, Code::get(from)?),
             VIOLATION => Call::Violation(Code::get(from)?, Code::get(from)?),
             WRITTEN => Call::Written(Code::get(from)?, Code::get(from)?),
@@ -172,6 +179,7 @@ impl record::Recorded for Shard {
             WRITABLE => Call::Writable(Code::get(from)?),
             CLOSED => Call::Closed(Code::get(from)?, Code::get(from)?),
             HISTORY => Call::History(Code::get(from)?, Code::get(from)?),
+            RELIEVE => Call::Relieve,
             DRAIN => Call::Drain(Code::get(from)?),
             OPEN_AS => Call::OpenAs(Code::get(from)?),
             AUTHENTICATED => Call::Authenticated(Code::get(from)?, Code::get(from)?),
@@ -251,6 +259,7 @@ impl Shard {
                 (*conn, Message::Ping(&zeros))
             }
             Call::Pong(conn) => (*conn, Message::Pong),
+            Call::Fragments(conn, count) => (*conn, Message::Fragments(*count)),
             Call::Goodbye(conn, code) => (*conn, Message::Close(*code)),
             _ => return self.apply_other(now, call),
         };
@@ -269,6 +278,7 @@ impl Shard {
             Call::Published(publication, _) => Input::Event(Event::Published(publication)),
             Call::Event(event) => Input::Event(event),
             Call::History(request, page) => Input::History { request, page },
+            Call::Relieve => Input::Relieve,
             Call::Drain(deadline) => Input::Drain { deadline },
             _ => return,
         };

@@ -121,6 +121,7 @@ impl Shard {
                     page.put(out);
                 });
             }
+            Input::Relieve => tape.call(RELIEVE, Some(now), |_| {}),
             Input::Drain { deadline } => tape.call(DRAIN, Some(now), |out| deadline.put(out)),
         }
     }
@@ -157,6 +158,9 @@ impl Shard {
             Message::Binary(bytes) => tape.call(BINARY, now, |out| (conn, bytes).put(out)),
             Message::Ping(data) => tape.call(PING, now, |out| (conn, data.len()).put(out)),
             Message::Pong => tape.call(PONG, now, |out| conn.put(out)),
+            Message::Fragments(count) => {
+                tape.call(FRAGMENTS, now, |out| (conn, count).put(out));
+            }
             Message::Close(code) => tape.call(GOODBYE, now, |out| {
                 (conn, code).put(out);
             }),

@@ -109,8 +109,10 @@ impl JetStreamHistory {
         let chain = Chain::of(&reading, &lookup, own.as_ref(), is_followed, &known).await?;
         let anchor = match (&own, &reading.anchor) {
             (Some(own), _) => chain.before(own),
-            (None, Some((subject, _))) => chain.before(subject).filter(|at| at.seq == fetch.after),
-            (None, None) => None,
+            (None, Some((subject, _))) if is_followed(subject) => {
+                chain.before(subject).filter(|at| at.seq == fetch.after)
+            }
+            (None, _) => None,
         };
         let needed = !(channel && anchor.is_some());
         let intact = self.is_intact(&state, fetch.after, to, needed).await;
