@@ -3,6 +3,7 @@
 
 #[path = "../properties/frames.rs"]
 mod property;
+#[allow(dead_code, reason = "proxies are of another target")]
 #[path = "../properties/server.rs"]
 mod server;
 
