@@ -2,7 +2,8 @@
 
 mod support;
 
-use odin_core::reason::{LostReason, ResetReason};
+use odin_core::reason::{CloseReason, LostReason, ResetReason};
+use odin_core::shard::Input;
 use serde_json::json;
 use support::{World, frame_len, msg, reset, ts};
 
@@ -227,4 +228,73 @@ fn the_log_of_the_old_line_is_freed() {
     assert_eq!(world.stats().log_bytes, 0);
     // Channels stay: their numbers are never used for others.
     assert_eq!(world.stats().channels, 2);
+}
+
+#[test]
+fn of_a_connection_that_is_closed_it_still_stands_before_the_answers_of_the_new_line() {
+    let close = json!({"close":1009,"reason":"message_too_big"});
+    for asks in [true, false] {
+        let mut world = World::new();
+        world.publish("A");
+        let client = world.subscriber(json!({"channels":["A"]}));
+        world.stall(client);
+        world.say(client, json!({"type":"heartbeat","id":1}));
+        world.reset("e2", RECREATED);
+        world.source_ready("e2", true, 0, 0);
+        if asks {
+            world.say(
+                client,
+                json!({"type":"subscribe","id":2,"data":{"channels":["B"]}}),
+            );
+        }
+        let conn = world.id(client);
+        let reason = CloseReason::TooBig;
+        world.input(Input::Violation { conn, reason });
+        world.unstall(client);
+        let got = world.take(client);
+        assert_eq!(got[0]["type"], "pong");
+        assert_eq!(got.last(), Some(&close));
+        // Where nothing follows that is of the new line, the close frame says enough.
+        let between = &got[1..got.len() - 1];
+        if asks {
+            assert_eq!(between[0], reset("e2", "stream_recreated"));
+            assert_eq!(
+                (&between[1]["id"], &between[1]["epoch"]),
+                (&json!(2), &json!("e2"))
+            );
+        }
+        assert_eq!(between.len(), if asks { 2 } else { 0 });
+    }
+}
+
+#[test]
+fn two_of_them_stand_apart_where_something_was_answered_between() {
+    for asks in [true, false] {
+        let mut world = World::new();
+        world.publish("A");
+        let client = world.subscriber(json!({"channels":["A"]}));
+        world.stall(client);
+        world.say(client, json!({"type":"heartbeat","id":1}));
+        world.reset("e2", RECREATED);
+        world.source_ready("e2", true, 0, 0);
+        if asks {
+            world.say(
+                client,
+                json!({"type":"subscribe","id":2,"data":{"channels":["B"]}}),
+            );
+        }
+        world.reset("e3", RECREATED);
+        world.source_ready("e3", true, 0, 0);
+        world.unstall(client);
+        let got = world.take(client);
+        assert_eq!(got[0]["type"], "pong");
+        let rest = if asks {
+            assert_eq!(got[1], reset("e2", "stream_recreated"));
+            assert_eq!((&got[2]["id"], &got[2]["epoch"]), (&json!(2), &json!("e2")));
+            &got[3..]
+        } else {
+            &got[1..]
+        };
+        assert_eq!(rest, [reset("e3", "stream_recreated")]);
+    }
 }

@@ -177,10 +177,14 @@ impl Shard {
         }
     }
 
+    /// A newer `reset` takes the place of those that wait, but not of one with answers behind it: they
+    /// are of the number line that it names.
     fn owe_reset(&mut self, index: u32, frame: bytes::Bytes) {
         let session = self.at(index);
         let answers = session.lane.as_ref().map_or(0, |lane| lane.len());
-        session.extra_mut().reset = Some((answers, frame));
+        let resets = &mut session.extra_mut().resets;
+        resets.retain(|(before, _)| *before < answers);
+        resets.push_back((answers, frame));
         self.rouse(index);
     }
 }

@@ -147,10 +147,12 @@ impl Shard {
     pub(super) fn say_close(&mut self, index: u32, now: Instant) {
         self.leave_history(index);
         self.unsubscribe_all(index, now);
+        let answers = self.at(index).lane.as_ref().map_or(0, |lane| lane.len());
         let extra = self.at(index).extra_mut();
         extra.replays.clear();
         extra.held = None;
-        extra.reset = None;
+        // Answers behind a reset are of the new number line, which it names.
+        extra.resets.retain(|(before, _)| *before < answers);
         let Some(closing) = &mut extra.closing else {
             return;
         };

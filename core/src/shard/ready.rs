@@ -97,7 +97,7 @@ impl Shard {
                 && session.subscription_count > 0
                 && session.notices_passed < self.notices_total
             || extra.is_some_and(|extra| {
-                extra.reset.is_some()
+                !extra.resets.is_empty()
                     || !session.gated() && extra.replays.iter().any(Replay::is_ready)
                     || extra
                         .closing

@@ -4,6 +4,7 @@
 //! replays and the end of a connection are boxed and exist only while they are needed.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -88,8 +89,8 @@ pub(crate) struct Extra {
     pub(crate) held: Option<Held>,
     /// The subscriptions were acked without an epoch: nothing is sent before the `reset`.
     pub(crate) without_epoch: bool,
-    /// A `reset` notice, and how many answers of the lane come before it.
-    pub(crate) reset: Option<(usize, Bytes)>,
+    /// `reset` notices, the oldest first, each with how many answers of the lane come before it.
+    pub(crate) resets: VecDeque<(usize, Bytes)>,
     /// When the drain closes this connection.
     pub(crate) drain_at: Option<Instant>,
     pub(crate) closing: Option<Closing>,
@@ -101,7 +102,7 @@ impl Extra {
         self.replays.is_empty()
             && self.held.is_none()
             && !self.without_epoch
-            && self.reset.is_none()
+            && self.resets.is_empty()
             && self.drain_at.is_none()
             && self.closing.is_none()
             && self.verifying.is_none()
@@ -226,7 +227,7 @@ coded!(Extra {
     replays,
     held,
     without_epoch,
-    reset,
+    resets,
     drain_at,
     closing,
     verifying

@@ -72,13 +72,10 @@ impl Shard {
             }
             Piece::Lane => {
                 let session = self.at(index);
-                if let Some((0.., _)) = session
-                    .extra
-                    .as_ref()
-                    .and_then(|extra| extra.reset.as_ref())
-                    && let Some((answers, _)) = &mut session.extra_mut().reset
-                {
-                    *answers = answers.saturating_sub(1);
+                if let Some(extra) = session.extra.as_deref_mut() {
+                    for (answers, _) in &mut extra.resets {
+                        *answers = answers.saturating_sub(1);
+                    }
                 }
                 let Some((frame, purpose)) = session.lane.as_mut().and_then(|lane| lane.pop())
                 else {

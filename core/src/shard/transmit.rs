@@ -170,13 +170,13 @@ impl Shard {
             .at(index)
             .extra
             .as_deref_mut()
-            .and_then(|extra| extra.reset.take());
+            .and_then(|extra| extra.resets.pop_front());
         match reset {
             None => self.gather_data(now, index, taken),
             Some((0, frame)) if taken.pieces.is_empty() => self.make_front(index, frame),
             Some(reset) => {
                 // Its own transmit: what stands before it is written first, and nothing passes it.
-                self.at(index).extra_mut().reset = Some(reset);
+                self.at(index).extra_mut().resets.push_front(reset);
                 false
             }
         }
@@ -189,7 +189,7 @@ impl Shard {
         let reset = session
             .extra
             .as_ref()
-            .and_then(|extra| extra.reset.as_ref());
+            .and_then(|extra| extra.resets.front());
         let mut answers = reset.map_or(usize::MAX, |(answers, _)| *answers);
         if mutant::is(Mutant::AckAfterMessage) && session.pending_tail != SubIx::NONE {
             answers = 0;

@@ -253,7 +253,7 @@ impl Shard {
         census.gated += usize::from(session.gated());
         census.notices_behind += usize::from(session.notices_passed < self.notices_total);
         if let Some(extra) = &session.extra {
-            census.resets += usize::from(extra.reset.is_some());
+            census.resets += usize::from(!extra.resets.is_empty());
             census.held_subscribes += usize::from(extra.held.is_some());
             census.replays += extra.replays.len();
             census.replays_valid += extra.replays.iter().filter(|r| !r.is_void()).count();
