@@ -20,6 +20,7 @@ const NAMES: &[(&str, &str)] = &[
     ("ws_bytes_sent_total", "counter"),
     ("ws_bytes_received_total", "counter"),
     ("ws_writes_blocked_total", "counter"),
+    ("ws_write_pauses_total", "counter"),
     ("ws_slow_clients_disconnected_total", "counter"),
     ("ws_rate_limited_messages_total", "counter"),
     ("ws_replay_requests_total", "counter"),

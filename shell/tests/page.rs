@@ -104,6 +104,7 @@ fn snapshot() -> Snapshot {
         };
         ShardSnapshot {
             stats,
+            pauses: 0,
             lag,
             worst,
             stale: false,

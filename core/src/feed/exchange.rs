@@ -71,7 +71,7 @@ pub struct Tail {
 /// A message of the upstream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Delivered<'a> {
-    /// Its seq in the stream; 0 for embedded and core NATS, which have none.
+    /// Its seq in the stream, from 1; 0 for embedded and core NATS, which have none.
     pub stream_seq: u64,
     /// Its place in the consumer, from 1 without gaps; 0 for embedded and core NATS.
     pub consumer_seq: u64,

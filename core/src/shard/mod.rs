@@ -319,6 +319,12 @@ impl Shard {
         }
     }
 
+    /// Messages sent, as in [`Self::stats`], which copies all of them.
+    #[must_use]
+    pub fn messages_sent(&self) -> u64 {
+        self.stats.messages_sent
+    }
+
     /// How far the cursors are behind. Walks the subscriptions that have data.
     #[must_use]
     pub fn lag(&self, now: Instant) -> Lag {

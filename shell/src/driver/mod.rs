@@ -9,12 +9,15 @@
 //! and a client whose socket has room must never be left behind by the log because its shard read on
 //! instead of writing.
 
+mod alarm;
+mod pace;
 mod state;
 
 use std::cell::{RefCell, RefMut};
 use std::ops::{ControlFlow, Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use odin_core::event::Event;
 use odin_core::history::Fetch;
@@ -28,6 +31,8 @@ use crate::http;
 use crate::listener::Stream;
 use crate::metrics::ShardSnapshot;
 use crate::server::shared::{Handshake, Seat, Shared};
+use alarm::Alarm;
+use pace::Pace;
 pub(crate) use state::State;
 
 /// Commands that are handled before the next sweep of writes.
@@ -160,9 +165,10 @@ pub(crate) async fn run<S: Stream>(
     });
     let idle = Intake::idle(&local.shared);
     let mut inbox = Vec::with_capacity(COMMANDS_PER_TURN);
-    let mut timer = std::pin::pin!(tokio::time::sleep(std::time::Duration::ZERO));
-    // What the timer is set to: it is left alone while nothing nearer is due.
-    let mut armed = None;
+    let mut timer = Alarm::new();
+    let mut pace = Pace::new(local.shared.settings.write_pause_max);
+    // Set while no events are taken in.
+    let mut pause = Alarm::new();
     // Connections written to since the last intake of events.
     let mut passed = 0;
     // Whether events were taken in since the tasks of this thread could run.
@@ -170,6 +176,7 @@ pub(crate) async fn run<S: Stream>(
     loop {
         let turn = local.turn(&mut queues.events);
         passed += turn.written;
+        pace.wrote(turn.written, turn.took);
         if std::mem::take(&mut took_in) && !turn.more && !queues.events.is_empty() {
             // With nothing in the queue the loop is about to wait, which lets them run as well.
             tokio::task::yield_now().await;
@@ -187,11 +194,12 @@ pub(crate) async fn run<S: Stream>(
             }
         } else {
             passed = 0;
-            if turn.due != armed
-                && let Some(due) = turn.due
+            timer.set(&local.shared, turn.due);
+            if let Some(span) = pace.pause(turn.sent, !queues.events.is_empty())
+                && !pause.is_set()
             {
-                timer.as_mut().reset(local.shared.tokio_instant(due));
-                armed = turn.due;
+                pause.set(&local.shared, Some(local.shared.clock.now() + span));
+                local.state().pauses += 1;
             }
             tokio::select! {
                 biased;
@@ -201,8 +209,12 @@ pub(crate) async fn run<S: Stream>(
                     }
                 }
                 () = local.kick.notified() => {}
-                () = timer.as_mut(), if turn.due.is_some() => armed = None,
-                Some(event) = queues.events.recv() => {
+                () = timer.rings() => {}
+                () = pause.rings() => {
+                    local.take_in(None, &mut queues.events, idle);
+                    took_in = true;
+                }
+                Some(event) = queues.events.recv(), if !pause.is_set() => {
                     local.take_in(Some(event), &mut queues.events, idle);
                     took_in = true;
                 }
@@ -220,6 +232,10 @@ pub(crate) async fn run<S: Stream>(
 struct Turn {
     /// Connections written to.
     written: usize,
+    /// How long it took to write to them.
+    took: Duration,
+    /// Messages sent since the shard began.
+    sent: u64,
     /// Whether more are ready.
     more: bool,
     /// Connections that there are.
@@ -256,8 +272,14 @@ impl<S: Stream> Local<S> {
         for fetch in state.take_fetches() {
             tokio::task::spawn_local(Rc::clone(self).fetch(fetch));
         }
+        let took = match written {
+            0 => Duration::ZERO,
+            _ => self.shared.clock.now().saturating_since(now),
+        };
         Turn {
             written,
+            took,
+            sent: state.shard.messages_sent(),
             more: state.shard.has_ready(),
             living: state.living(),
             due: state.shard.poll_timeout(),

@@ -65,6 +65,8 @@ pub(crate) struct State<S> {
     paused: Vec<ConnId>,
     /// What the core wants to know of the past, until the loop asks.
     fetches: Vec<Fetch>,
+    /// How often the loop has paused.
+    pub(super) pauses: u64,
 }
 
 impl<S: Stream> State<S> {
@@ -80,6 +82,7 @@ impl<S: Stream> State<S> {
             parser: None,
             paused: Vec::new(),
             fetches: Vec::new(),
+            pauses: 0,
         }
     }
 
@@ -287,6 +290,7 @@ impl<S: Stream> State<S> {
         let worst = worst.collect();
         ShardSnapshot {
             stats: self.shard.stats(),
+            pauses: self.pauses,
             lag,
             worst,
             stale: false,

@@ -99,6 +99,11 @@ fn traffic(out: &mut Families, s: &Snapshot) {
         sum(|stats| stats.writes_blocked),
     );
     out.counter(
+        "ws_write_pauses_total",
+        "Pauses of a shard that was behind, so that its writes would carry more.",
+        s.shards.iter().map(|shard| shard.pauses).sum(),
+    );
+    out.counter(
         "ws_bytes_received_total",
         "Payload bytes received from clients.",
         sum(|stats| stats.bytes_received),

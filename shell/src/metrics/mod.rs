@@ -36,6 +36,8 @@ pub struct Client {
 pub struct ShardSnapshot {
     /// Its counters.
     pub stats: Stats,
+    /// How often it paused between two passes over its connections.
+    pub pauses: u64,
     /// How far its cursors are behind.
     pub lag: Lag,
     /// The clients that are furthest behind, worst first. They are no metrics.

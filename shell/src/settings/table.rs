@@ -244,6 +244,8 @@ settings! {
         coalesce: Duration = WINDOW, "0", "DURATION";
         /// The same for the channels of a name or pattern; the first that covers a channel holds.
         coalesce_channels: Vec<(String, Duration)> = List(Coalesced), "", "NAME=DURATION[,..]";
+        /// The longest pause of a shard that is behind, so that its writes carry more; 0: none.
+        write_pause_max: Duration = WINDOW, "10ms", "DURATION";
     }
     "Messages" {
         /// The most channels; 0: no limit.

@@ -224,7 +224,11 @@ impl Place {
         };
         let mut numbers = rest.split('.').skip(before).map(|token| token.parse().ok());
         let mut number = || numbers.next().flatten();
+        // Both are counted from 1.
         let (stream_seq, consumer_seq) = (number()?, number()?);
+        if stream_seq == 0 || consumer_seq == 0 {
+            return None;
+        }
         Some(Self {
             stream_seq,
             consumer_seq,
@@ -258,6 +262,8 @@ mod tests {
             "$JS.ACK.a.b.1.x.3.4.5",
             "_INBOX.a.b.c.d.e.f.g",
             "$JS.ACK.a.b.1.2.3.4",
+            "$JS.ACK.a.b.1.0.3.4.5",
+            "$JS.ACK.a.b.1.2.0.4.5",
         ] {
             assert_eq!(Place::parse(reply), None, "{reply}");
         }

@@ -127,6 +127,10 @@ impl Follower {
 
     /// Judges what a message proves.
     pub(super) fn judge(&mut self, this: Identity) -> Verdict {
+        if this.seq == 0 {
+            // A stream numbers its messages from 1.
+            return Verdict::TooEarly;
+        }
         let Some(last) = self.recent.last else {
             return Verdict::New;
         };
