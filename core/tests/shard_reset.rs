@@ -4,7 +4,7 @@ mod support;
 
 use odin_core::reason::{CloseReason, LostReason, ResetReason};
 use odin_core::shard::Input;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{World, frame_len, msg, reset, ts};
 
 const RECREATED: ResetReason = ResetReason::StreamRecreated;
@@ -230,71 +230,58 @@ fn the_log_of_the_old_line_is_freed() {
     assert_eq!(world.stats().channels, 2);
 }
 
+/// A client that does not read, with a pong, the `reset` to e2 and, where it `asks`, an ack of e2 to come.
+fn behind_a_reset(asks: bool) -> (World, support::C) {
+    let mut world = World::new();
+    world.publish("A");
+    let client = world.subscriber(json!({"channels":["A"]}));
+    world.stall(client);
+    world.say(client, json!({"type":"heartbeat","id":1}));
+    world.reset("e2", RECREATED);
+    world.source_ready("e2", true, 0, 0);
+    if asks {
+        world.say(
+            client,
+            json!({"type":"subscribe","id":2,"data":{"channels":["B"]}}),
+        );
+    }
+    (world, client)
+}
+
+/// Takes the pong, the `reset` and the ack from the front of what came, and gives the rest.
+fn after_the_ack(got: &[Value], asks: bool) -> &[Value] {
+    assert_eq!(got[0]["type"], "pong");
+    if !asks {
+        // Where nothing follows that is of e2, nothing needs to be said of it.
+        return &got[1..];
+    }
+    assert_eq!(got[1], reset("e2", "stream_recreated"));
+    assert_eq!((&got[2]["id"], &got[2]["epoch"]), (&json!(2), &json!("e2")));
+    &got[3..]
+}
+
 #[test]
 fn of_a_connection_that_is_closed_it_still_stands_before_the_answers_of_the_new_line() {
-    let close = json!({"close":1009,"reason":"message_too_big"});
     for asks in [true, false] {
-        let mut world = World::new();
-        world.publish("A");
-        let client = world.subscriber(json!({"channels":["A"]}));
-        world.stall(client);
-        world.say(client, json!({"type":"heartbeat","id":1}));
-        world.reset("e2", RECREATED);
-        world.source_ready("e2", true, 0, 0);
-        if asks {
-            world.say(
-                client,
-                json!({"type":"subscribe","id":2,"data":{"channels":["B"]}}),
-            );
-        }
+        let (mut world, client) = behind_a_reset(asks);
         let conn = world.id(client);
         let reason = CloseReason::TooBig;
         world.input(Input::Violation { conn, reason });
         world.unstall(client);
         let got = world.take(client);
-        assert_eq!(got[0]["type"], "pong");
-        assert_eq!(got.last(), Some(&close));
-        // Where nothing follows that is of the new line, the close frame says enough.
-        let between = &got[1..got.len() - 1];
-        if asks {
-            assert_eq!(between[0], reset("e2", "stream_recreated"));
-            assert_eq!(
-                (&between[1]["id"], &between[1]["epoch"]),
-                (&json!(2), &json!("e2"))
-            );
-        }
-        assert_eq!(between.len(), if asks { 2 } else { 0 });
+        let close = json!({"close":1009,"reason":"message_too_big"});
+        assert_eq!(after_the_ack(&got, asks), [close]);
     }
 }
 
 #[test]
 fn two_of_them_stand_apart_where_something_was_answered_between() {
     for asks in [true, false] {
-        let mut world = World::new();
-        world.publish("A");
-        let client = world.subscriber(json!({"channels":["A"]}));
-        world.stall(client);
-        world.say(client, json!({"type":"heartbeat","id":1}));
-        world.reset("e2", RECREATED);
-        world.source_ready("e2", true, 0, 0);
-        if asks {
-            world.say(
-                client,
-                json!({"type":"subscribe","id":2,"data":{"channels":["B"]}}),
-            );
-        }
+        let (mut world, client) = behind_a_reset(asks);
         world.reset("e3", RECREATED);
         world.source_ready("e3", true, 0, 0);
         world.unstall(client);
         let got = world.take(client);
-        assert_eq!(got[0]["type"], "pong");
-        let rest = if asks {
-            assert_eq!(got[1], reset("e2", "stream_recreated"));
-            assert_eq!((&got[2]["id"], &got[2]["epoch"]), (&json!(2), &json!("e2")));
-            &got[3..]
-        } else {
-            &got[1..]
-        };
-        assert_eq!(rest, [reset("e3", "stream_recreated")]);
+        assert_eq!(after_the_ack(&got, asks), [reset("e3", "stream_recreated")]);
     }
 }
