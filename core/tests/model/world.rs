@@ -18,6 +18,9 @@ use super::ops::{Op, Setup};
 
 const CLIENTS_MAX: usize = 8;
 
+/// Notices about everything that may wait for a connection; with one more it is closed.
+const NOTICES_MAX: usize = 64;
+
 /// A position that a client had when it went.
 pub(crate) struct Saved {
     pub(crate) epoch: usize,
@@ -222,6 +225,7 @@ impl World {
         }
     }
 
+    /// Whether a close that a client was sent is for something that it did or left undone.
     pub(crate) fn judge_close(&self, client: &Client) {
         let Some(code) = client.closed.filter(|_| !client.leaving && !client.rogue) else {
             return;
@@ -238,7 +242,7 @@ impl World {
             })
         };
         let fair = match code {
-            4008 => client.may_be_closed || fell_off(),
+            4008 => client.may_be_closed || client.notices.len() > NOTICES_MAX || fell_off(),
             4009 => client.may_be_closed,
             _ => false,
         };
