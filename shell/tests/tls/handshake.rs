@@ -93,8 +93,9 @@ async fn a_handshake_that_is_not_done_in_time_ends_and_is_counted() {
 
 #[tokio::test]
 async fn handshakes_in_flight_include_those_of_tls_and_leave_the_admin_listener_alone() {
-    let secured =
-        Secured::start(&["--handshakes-in-flight", "2", "--handshake-timeout", "1h"]).await;
+    // One shard begins with its sockets in the order in which they came.
+    let flags = "--shards=1 --handshakes-in-flight=2 --handshake-timeout=1h";
+    let secured = Secured::start(&flags.split(' ').collect::<Vec<_>>()).await;
     let mut held = Vec::new();
     for _ in 0..2 {
         let mut stream = TcpStream::connect(secured.addr).await.expect("connect");
