@@ -202,7 +202,9 @@ async fn a_head_that_does_not_come_in_time_ends_the_socket_and_is_counted() {
 
 #[tokio::test]
 async fn a_socket_beyond_the_handshakes_in_flight_sends_the_oldest_away() {
-    let server = serve(&["--handshakes-in-flight", "3", "--handshake-timeout", "1h"]).await;
+    // One shard begins with its sockets in the order in which they came.
+    let flags = "--shards=1 --handshakes-in-flight=3 --handshake-timeout=1h";
+    let server = serve(&flags.split(' ').collect::<Vec<_>>()).await;
     let addr = server.local_addr();
     let begin = format!("GET /live HTTP/1.1\r\nHost: {addr}\r\n");
     let mut held = Vec::new();
