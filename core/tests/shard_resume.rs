@@ -87,6 +87,29 @@ fn a_pattern_is_resumed_across_its_channels() {
 }
 
 #[test]
+fn a_new_pattern_of_very_many_names_counts_what_any_channel_dropped() {
+    let mut world = limited(2);
+    for at in 0..1_100 {
+        world.publish(&format!("n{at}.x"));
+    }
+    // 1101 and 1102 leave the log of a channel that neither pattern matches.
+    world.publish_all(&["other"; 4]);
+    let (few, ack) = resume(&mut world, "n7.*", json!(1));
+    assert_eq!(ack, json!([1, ["n7.*"], []]));
+    world.expect(few, &[msg("n7.x", 8, 0)]);
+    let (many, ack) = resume(&mut world, "*.x", json!(1_101));
+    let too_old = json!([{"channel":"*.x","reason":"too_old","oldest":1_103,"newest":1_104}]);
+    assert_eq!(ack, json!([1_104, [], too_old]));
+    world.expect_nothing(many);
+    let (behind, ack) = resume(&mut world, "*.*", json!(1_102));
+    assert_eq!(ack, json!([1_102, ["*.*"], []]));
+    world.publish("n7.x");
+    for client in [few, many, behind] {
+        world.expect(client, &[msg("n7.x", 1_105, 8)]);
+    }
+}
+
+#[test]
 fn too_old_is_live_from_the_ack_and_names_what_is_kept() {
     let mut world = limited(2);
     for _ in 0..5 {

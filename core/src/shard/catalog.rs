@@ -4,13 +4,13 @@
 //! subscriber named goes when the last subscriber goes, so that guessing names costs nothing that
 //! stays. A pattern lingers for a while after its last subscriber.
 
+mod matching;
 mod saved;
 mod tree;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::ops::Bound;
 use core::time::Duration;
 
 use self::tree::Node;
@@ -19,7 +19,6 @@ use super::slab::Slab;
 use crate::event::{Kind, Publication};
 use crate::id::{ChannelId, Order};
 use crate::mutant::{self, Mutant};
-use crate::name;
 use crate::time::Instant;
 
 /// How long a pattern without subscribers is kept, for those who come back.
@@ -50,8 +49,11 @@ pub(crate) struct Channel {
     pub(crate) last_seq: u64,
     /// The seq of the value with which this number line began here; 0: none.
     pub(crate) first_seen: u64,
-    /// The patterns that match, ascending.
-    pub(crate) patterns: Vec<PatternIx>,
+    /// The patterns that match, ascending, as of `matched_at`. Found when the channel has a publication, so that neither
+    /// a new pattern nor a name that is only subscribed costs anything here.
+    patterns: Vec<PatternIx>,
+    /// The [`Catalog::patterns_changed`] of then; 0: never.
+    matched_at: u64,
     pub(crate) subscribers: u32,
     /// Whether the Feed has numbered this channel; else only subscribers know it.
     published: bool,
@@ -104,8 +106,12 @@ pub(crate) struct Catalog {
     patterns: Slab<Pattern>,
     pattern_names: BTreeMap<Arc<str>, PatternIx>,
     tree: Node,
+    /// One more for each pattern that came or went.
+    patterns_changed: u64,
     /// Patterns without subscribers, by when they go.
     idle: BTreeSet<(Instant, PatternIx)>,
+    /// The newest entry that any log dropped: its place and its seq, each the highest.
+    dropped: (Order, u64),
 }
 
 impl Catalog {
@@ -192,9 +198,6 @@ impl Catalog {
             return ix;
         }
         let name: Arc<str> = name.into();
-        let mut patterns = Vec::new();
-        self.tree.find(&name, &mut patterns);
-        patterns.sort_unstable();
         let ix = ChannelIx(self.channels.insert(Channel {
             name: name.clone(),
             log: Log::default(),
@@ -202,7 +205,8 @@ impl Catalog {
             last: Order(0),
             last_seq: 0,
             first_seen: 0,
-            patterns,
+            patterns: Vec::new(),
+            matched_at: 0,
             subscribers: 0,
             published: false,
         }));
@@ -229,35 +233,11 @@ impl Catalog {
         }));
         self.pattern_names.insert(text.clone(), ix);
         self.tree.set(&text, Some(ix));
-        let (mut dropped_to, mut dropped_seq) = (Order(0), 0);
-        for matching in self.matching(&text) {
-            let channel = self.channel_mut(matching);
-            if let Err(at) = channel.patterns.binary_search(&ix) {
-                channel.patterns.insert(at, ix);
-            }
-            dropped_to = channel.log.dropped_to.max(dropped_to);
-            dropped_seq = channel.log.dropped_seq.max(dropped_seq);
-        }
+        self.patterns_changed += 1;
+        let dropped = self.dropped_of(&text);
         let log = &mut self.pattern_mut(ix).log;
-        (log.dropped_to, log.dropped_seq) = (dropped_to, dropped_seq);
+        (log.dropped_to, log.dropped_seq) = dropped;
         ix
-    }
-
-    /// The seq up to which messages may be missing in the logs of the channels that a pattern matches.
-    pub(crate) fn dropped_seq_of(&self, pattern: &str) -> u64 {
-        let matching = self.matching(pattern).into_iter();
-        let dropped = matching.map(|ix| self.channel(ix).log.dropped_seq);
-        dropped.max().unwrap_or_default()
-    }
-
-    fn matching(&self, pattern: &str) -> Vec<ChannelIx> {
-        let prefix = name::literal_prefix(pattern);
-        self.names
-            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
-            .take_while(|(name, _)| name.starts_with(prefix))
-            .filter(|(name, _)| name::matches(pattern, name))
-            .map(|(_, ix)| *ix)
-            .collect()
     }
 
     /// What a new entry changes about its channel, beside the log.
@@ -334,11 +314,7 @@ impl Catalog {
         let pattern = self.patterns.remove(ix.0);
         self.pattern_names.remove(&pattern.text);
         self.tree.set(&pattern.text, None);
-        for matching in self.matching(&pattern.text) {
-            self.channel_mut(matching)
-                .patterns
-                .retain(|other| *other != ix);
-        }
+        self.patterns_changed += 1;
     }
 }
 

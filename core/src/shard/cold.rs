@@ -151,15 +151,14 @@ impl Shard {
         }
     }
 
-    /// What history has after a seq. Up to `excused` nothing needs a proof.
-    pub(super) fn look(&self, topic: Topic, seq: u64, excused: u64) -> Look {
+    /// What history has after a seq.
+    pub(super) fn look(&self, topic: Topic, seq: u64) -> Look {
         let name = self.topic_key(topic);
         let mut own = false;
         for page in self.archive.find(&name, seq).into_iter().flatten() {
             let position = Position { seq, ts: None };
             match proof(page, &name, position) {
                 Proof::Whole => {}
-                _ if seq < excused => {}
                 Proof::Unknown => {
                     own = true;
                     continue;
@@ -182,7 +181,7 @@ impl Shard {
     pub(super) fn place_cold(&mut self, ix: SubIx) -> bool {
         loop {
             let sub = &self.subs[ix.0];
-            let (topic, seq, excused) = (sub.topic, sub.seq, sub.next.0);
+            let (topic, seq) = (sub.topic, sub.seq);
             if sub.owes_lost {
                 self.pend(ix);
                 return false;
@@ -200,7 +199,7 @@ impl Shard {
                 (sub.cold, sub.next) = (false, next);
                 return true;
             }
-            match self.look(topic, seq, excused) {
+            match self.look(topic, seq) {
                 Look::Entries(_) | Look::Hole(_) => {
                     self.pend(ix);
                     return false;
@@ -235,7 +234,7 @@ impl Shard {
             let sub = &self.subs[ix.0];
             let is_behind = sub.cold && sub.seq.saturating_add(1) < below;
             is_behind && {
-                let look = self.look(sub.topic, sub.seq, sub.next.0);
+                let look = self.look(sub.topic, sub.seq);
                 sub.parked || matches!(look, Look::Nothing(_) | Look::Unknown { .. })
             }
         })
@@ -245,6 +244,23 @@ impl Shard {
     pub(super) fn has_parked(&self, index: u32) -> bool {
         self.subscriptions_of(index)
             .any(|ix| self.subs[ix.0].parked)
+    }
+
+    /// What a notice for all named as lost, up to a seq, does not come from history after it.
+    pub(super) fn pass_over(&mut self, index: u32, to: u64) {
+        let mut next = self.at(index).subscriptions;
+        while let Some(ix) = next.some() {
+            let sub = &self.subs[ix.0];
+            next = sub.sibling;
+            if sub.seq >= to {
+                continue;
+            }
+            let was_parked = self.leave_parked(ix);
+            self.subs[ix.0].seq = to;
+            if was_parked {
+                self.place(ix);
+            }
+        }
     }
 
     /// What a connection waits for may be there.
@@ -260,7 +276,8 @@ impl Shard {
         if sub.cold || sub.owes_lost || sub.mode == Mode::Latest || !self.has_history() {
             return false;
         }
-        if sub.snapshot {
+        let began_anew = sub.since == self.source.begin && sub.next < self.source.live_from;
+        if sub.snapshot || began_anew {
             // Nothing live was sent yet: the past is more than it asked for.
             return false;
         }
@@ -268,6 +285,10 @@ impl Shard {
         self.unlink_pending(conn, ix);
         let sub = &mut self.subs[ix.0];
         (sub.pending, sub.cold) = (false, true);
+        if sub.since == self.source.begin {
+            // What the snapshot of a new number line left out was never promised.
+            sub.seq = sub.seq.max(self.source.snapshot_head);
+        }
         sub.next = Order(0);
         self.stats.refills += 1;
         self.place(ix);
@@ -295,7 +316,7 @@ impl Shard {
         if sub.owes_lost {
             return Gathered::Hole;
         }
-        match self.look(sub.topic, sub.seq, sub.next.0) {
+        match self.look(sub.topic, sub.seq) {
             Look::Hole(_) => Gathered::Hole,
             // The page had to go meanwhile.
             Look::Nothing(_) | Look::Unknown { .. } => Gathered::All(visit),
@@ -324,24 +345,21 @@ impl Shard {
     pub(super) fn announce_history_hole(&mut self, ix: SubIx) -> Option<Bytes> {
         let sub = &self.subs[ix.0];
         let (topic, from) = (sub.topic, sub.seq + 1);
-        let (to, excused) = match self.look(topic, sub.seq, sub.next.0) {
+        let to = match self.look(topic, sub.seq) {
             // It was said with the ack, where the position was judged.
-            _ if sub.owes_lost => (sub.next.0, sub.next.0),
+            _ if sub.owes_lost => sub.next.0,
             _ if sub.on_lost == OnLost::Close => return None,
             Look::Hole(page) => match topic {
-                Topic::Channel(_) => {
-                    let end = hole_end(&page, self.topic_name(topic), sub.seq);
-                    (end, page.to())
-                }
+                Topic::Channel(_) => hole_end(&page, self.topic_name(topic), sub.seq),
                 // Other channels may have lost some anywhere on it.
-                Topic::Pattern(_) => (page.to(), page.to()),
+                Topic::Pattern(_) => page.to(),
             },
             _ => return None,
         };
         let reason = LostReason::Discarded;
         let frame = event::lost(Some(self.topic_name(topic)), from, Some(to), reason);
         let sub = &mut self.subs[ix.0];
-        (sub.owes_lost, sub.next) = (false, Order(excused));
+        sub.owes_lost = false;
         // Who is told of a loss up to a seq passes over what is below it.
         sub.seq = to;
         self.stats.lost[reason as usize] += to - from + 1;

@@ -39,10 +39,11 @@ impl Shard {
         self.source.head_seq = self.source.head_seq.max(publication.seq);
         self.store.append(&mut self.catalog, ix, publication);
         self.wake(Topic::Channel(ix));
-        for at in 0..self.catalog.channel(ix).patterns.len() {
-            let pattern = self.catalog.channel(ix).patterns[at];
-            self.wake(Topic::Pattern(pattern));
+        let patterns = self.catalog.take_patterns(ix);
+        for pattern in &patterns {
+            self.wake(Topic::Pattern(*pattern));
         }
+        self.catalog.put_patterns(ix, patterns);
     }
 
     fn lost(&mut self, lost: Arc<Lost>) {
@@ -108,6 +109,7 @@ impl Shard {
             proven_from: 0,
             lost_to: 0,
             begin: reset.order.next(),
+            live_from: reset.order.next(),
         };
         for index in self.living() {
             self.at(index).notices_passed = self.notices_total;
@@ -127,6 +129,7 @@ impl Shard {
         self.source.durable = ready.durable;
         self.source.created = ready.created;
         self.source.snapshot_head = ready.head;
+        self.source.live_from = self.store.head();
         self.source.head_seq = self.source.head_seq.max(ready.head);
         self.source.proven_from = self.source.proven_from.max(ready.observed_from);
         for index in self.living() {

@@ -287,12 +287,7 @@ impl Shard {
                 };
             }
             if let Some((channel, publication)) = self.store.entry(place)
-                && self
-                    .catalog
-                    .channel(channel)
-                    .patterns
-                    .binary_search(&ix)
-                    .is_ok()
+                && self.catalog.is_matched(channel, ix)
                 && publication.seq > sub.seq
             {
                 if newest_only && self.catalog.channel(channel).newest() != Some(place) {

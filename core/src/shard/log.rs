@@ -182,7 +182,9 @@ impl Store {
             // What came before the snapshot is unknown, so it counts as dropped; the places do not,
             // because no cursor of this number line can stand there.
             if !mutant::is(Mutant::SnapshotHidesPast) {
-                catalog.channel_mut(ix).log.dropped_seq = publication.seq.saturating_sub(1);
+                let seq = publication.seq.saturating_sub(1);
+                catalog.channel_mut(ix).log.dropped_seq = seq;
+                catalog.note_dropped(Order(0), seq);
             }
             self.hold(catalog, ix, publication.clone());
         } else {
@@ -198,13 +200,15 @@ impl Store {
             log.places.push_back(order);
             if publication.prev.is_none() {
                 // The notice of a value that is too large, and nobody knows what came before it.
-                log.dropped_seq = log.dropped_seq.max(publication.seq.saturating_sub(1));
+                let seq = publication.seq.saturating_sub(1);
+                log.dropped_seq = log.dropped_seq.max(seq);
+                catalog.note_dropped(Order(0), seq);
             }
             if catalog.channel(ix).log.places.len() > self.messages_max {
                 self.trim_oldest(catalog, ix);
             }
         }
-        let patterns = core::mem::take(&mut catalog.channel_mut(ix).patterns);
+        let patterns = catalog.take_patterns(ix);
         for pattern in &patterns {
             let pattern = catalog.pattern_mut(*pattern);
             if publication.prev.is_none() {
@@ -213,7 +217,7 @@ impl Store {
             }
             pattern.push(order);
         }
-        catalog.channel_mut(ix).patterns = patterns;
+        catalog.put_patterns(ix, patterns);
     }
 
     /// Drops the oldest entry of a channel that holds more than `log_messages`.
@@ -313,6 +317,7 @@ impl Store {
         self.held_bytes = 0;
         self.base = order.next();
         self.value_dropped_to = (Order(0), 0);
+        catalog.forget_dropped();
         for channel in catalog.channels_mut() {
             channel.log.clear();
             channel.held = None;
@@ -329,11 +334,12 @@ impl Store {
 
 fn note_dropped(catalog: &mut Catalog, ix: ChannelIx, order: Order, seq: u64) {
     catalog.channel_mut(ix).log.note_dropped(order, seq);
-    let patterns = core::mem::take(&mut catalog.channel_mut(ix).patterns);
+    catalog.note_dropped(order, seq);
+    let patterns = catalog.take_patterns(ix);
     for pattern in &patterns {
         catalog.pattern_mut(*pattern).log.note_dropped(order, seq);
     }
-    catalog.channel_mut(ix).patterns = patterns;
+    catalog.put_patterns(ix, patterns);
 }
 
 #[cfg(feature = "verify")]

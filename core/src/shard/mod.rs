@@ -97,6 +97,8 @@ struct Source {
     lost_to: u64,
     /// The first place of the number line.
     begin: Order,
+    /// The first place after the snapshot with which it began.
+    live_from: Order,
 }
 
 #[derive(Debug)]
@@ -169,6 +171,7 @@ impl Shard {
                 proven_from: 0,
                 lost_to: 0,
                 begin: Order(1),
+                live_from: Order(1),
             },
             notices: VecDeque::new(),
             told_until: 0,

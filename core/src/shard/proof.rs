@@ -162,7 +162,7 @@ impl Shard {
         if crate::name::is_pattern(name) {
             let dropped = match self.catalog.find_pattern(name) {
                 Some(ix) => self.catalog.pattern(ix).log.dropped_seq,
-                None => self.catalog.dropped_seq_of(name),
+                None => self.catalog.dropped_of(name).1,
             };
             return seq >= self.kept_after(dropped).max(self.source.snapshot_head);
         }

@@ -28,7 +28,8 @@ coded!(Source {
     head_seq,
     proven_from,
     lost_to,
-    begin
+    begin,
+    live_from
 });
 
 coded!(Slot {

@@ -36,8 +36,6 @@ pub(super) struct Replay {
     cold: bool,
     /// It waits for a page of history.
     parked: bool,
-    /// Up to this seq it is known that messages may be missing.
-    excused: u64,
     from: u64,
     /// The last seq that is sent: where the subscription stood when the replay was accepted.
     to: u64,
@@ -114,7 +112,6 @@ impl Shard {
             seq: asked.from - 1,
             cold,
             parked: false,
-            excused: 0,
             from: asked.from,
             to,
             sent: 0,
@@ -263,7 +260,7 @@ impl Shard {
             if !replay.cold || replay.parked || replay.void || replay.unavailable {
                 return;
             }
-            let (ix, seq, excused, to) = (replay.channel, replay.seq, replay.excused, replay.to);
+            let (ix, seq, to) = (replay.channel, replay.seq, replay.to);
             let topic = Topic::Channel(ix);
             if seq >= self.log_reaches_back_to(topic) || seq >= to {
                 let next = self.store.first_of_channel_after(&self.catalog, ix, seq);
@@ -271,14 +268,14 @@ impl Shard {
                 (replay.cold, replay.next) = (false, next);
                 return;
             }
-            match self.look(topic, seq, excused) {
+            match self.look(topic, seq) {
                 Look::Entries(_) => return,
                 Look::Nothing(to) => self.at(index).extra_mut().replays[at].seq = to,
                 Look::Hole(page) => {
                     let end = hole_end(&page, &self.catalog.channel(ix).name, seq);
                     let replay = &mut self.at(index).extra_mut().replays[at];
                     replay.incomplete |= end >= replay.from;
-                    replay.excused = page.to();
+                    replay.seq = end;
                 }
                 Look::Unknown { own } => {
                     let conn = self.conn_id(index);
@@ -293,7 +290,7 @@ impl Shard {
     /// Gathers entries of a replay from history; `true`: nothing of it is left.
     fn gather_history_replay(&self, replay: &Replay, at: usize, taken: &mut Taken) -> bool {
         let topic = Topic::Channel(replay.channel);
-        let Look::Entries(page) = self.look(topic, replay.seq, replay.excused) else {
+        let Look::Entries(page) = self.look(topic, replay.seq) else {
             return false;
         };
         let held = taken.hold(page.clone());
@@ -387,7 +384,6 @@ coded!(Replay {
     seq,
     cold,
     parked,
-    excused,
     from,
     to,
     sent,

@@ -126,7 +126,7 @@ const SUBSCRIPTION: [Field; 16] = [
     ("on_lost", 1, "close or continue"),
     ("pending", 1, "in which of the two lists it is"),
     ("snapshot", 1, "a pattern's snapshot is under way"),
-    ("cold", 1, "it reads history, and `next` is a seq"),
+    ("cold", 1, "it reads history; `next` is no place then"),
     ("parked", 1, "it waits for a page, and is in no other list"),
     ("owes_lost", 1, "a notice comes first"),
     ("padding", 1, "to the next multiple of 8"),

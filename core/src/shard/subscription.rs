@@ -39,8 +39,8 @@ pub(crate) struct Subscription {
     pub(crate) topic: Topic,
     /// The connection's index.
     pub(crate) conn: u32,
-    /// Every entry before this place was sent, or is not for this subscription. Of a cold one a seq: up to it
-    /// the client was told that messages may be missing.
+    /// Every entry before this place was sent, or is not for this subscription. Of a cold one that owes a `lost` the
+    /// last seq of it.
     pub(crate) next: Order,
     /// Every seq up to this one was sent, or is not for this subscription.
     pub(crate) seq: u64,

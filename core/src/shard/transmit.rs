@@ -16,6 +16,7 @@ use super::lane::Lane;
 use super::session::{Front, Purpose, State};
 use super::subscription::SubIx;
 use super::{Shard, Transmit};
+use crate::event::Lost;
 use crate::history::{Entry, Page};
 use crate::id::{ConnId, Order};
 use crate::mutant::{self, Mutant};
@@ -255,7 +256,7 @@ impl Shard {
                 self.at(index).awaits_history = self.has_parked(index);
                 false
             }
-            Some(notice) => self.pass_notice(index, taken, &notice.frame),
+            Some(notice) => self.pass_notice(index, taken, &notice),
             None if flush_until.is_some() => {
                 taken.visits.clear();
                 self.say_close(index, now);
@@ -292,10 +293,11 @@ impl Shard {
     }
 
     /// Everything before a notice for all is sent, so it is next.
-    fn pass_notice(&mut self, index: u32, taken: &mut Taken, frame: &Bytes) -> bool {
+    fn pass_notice(&mut self, index: u32, taken: &mut Taken, notice: &Lost) -> bool {
         taken.visits.clear();
         self.at(index).notices_passed += 1;
-        self.make_front(index, frame.clone())
+        self.pass_over(index, notice.to.unwrap_or(0));
+        self.make_front(index, notice.frame.clone())
     }
 
     /// A cursor met a hole: the client is told, or is too slow for what it wants.

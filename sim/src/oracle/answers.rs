@@ -1,7 +1,7 @@
 //! The law of answers: each request has one, in order, and it says what is true.
 
 use super::client::{Client, Fault, Replay, Sub, fault};
-use super::truth::{Line, Truth};
+use super::truth::Truth;
 use super::wire::{Message, Position, Request, Resume, Unrecovered};
 use super::{Laws, Seen, covers, is_pattern, meet};
 
@@ -39,6 +39,7 @@ impl Client {
             count: 0,
             crossed: false,
             void: false,
+            astray: self.astray,
             came: Default::default(),
         });
     }
@@ -97,9 +98,7 @@ impl Client {
                 let away = self.may_be_unavailable || laws.outages;
                 // A durable number line ends before a position where it went back, or where the client made the
                 // position up.
-                let ends_before = |(_, line): (usize, &Line)| line.head() < at.seq();
-                let ahead =
-                    !durable || laws.rolls_back || truth.lines_of(&resume.epoch).any(ends_before);
+                let ahead = !durable || laws.rolls_back || request.is_ahead;
                 judge_resume(
                     laws, m, resume, at, position, latest, recovered, ahead, failed, away,
                 )?;
@@ -114,9 +113,7 @@ impl Client {
             if let (Some(epoch), Some(position), None) = (&m.epoch, position, wish)
                 && !is_pattern(name)
                 && position > 0
-                && truth
-                    .lines_of(epoch)
-                    .all(|(_, line)| line.entry(name, position).is_none())
+                && !truth.is_of_its_stream(epoch, |line| line.entry(name, position).is_some())
             {
                 return fault(format!("{name} has no {position}"));
             }

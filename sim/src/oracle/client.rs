@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::truth::{Line, LineId, Truth};
+use super::truth::{Entry, Line, LineId, Truth};
 use super::wire::{Message, Request};
 use super::{Frame, Laws, Seen, covers};
 
@@ -73,6 +73,8 @@ pub(super) struct Replay {
     pub(super) crossed: bool,
     /// The number line ended under it.
     pub(super) void: bool,
+    /// Some of it may have come while nothing counted.
+    pub(super) astray: bool,
     /// The messages that came, for completeness.
     pub(super) came: BTreeSet<u64>,
 }
@@ -101,6 +103,11 @@ pub(super) struct Client {
     pub(super) may_close: BTreeSet<u16>,
     /// The stream could not be asked at a time.
     pub(super) may_be_unavailable: bool,
+    /// Which server it is connected to.
+    pub(super) server: u64,
+    /// The stream went back, its server asked for history before it heard of it, and so this client was given what is of
+    /// the new number line under the old epoch. A `reset` must follow.
+    pub(super) astray: bool,
 }
 
 impl Client {
@@ -113,11 +120,16 @@ impl Client {
             .push_back(format!("{tick:>7} {}", &what[..end]));
     }
 
-    pub(super) fn sent(&mut self, tick: u64, json: &str) {
+    pub(super) fn sent(&mut self, tick: u64, truth: &Truth, json: &str) {
         self.note(tick, &format!("> {json}"));
         match serde_json::from_str::<Request>(json) {
             Ok(Request { id: None, .. }) | Err(_) => self.nameless += 1,
-            Ok(request) => {
+            Ok(mut request) => {
+                request.is_ahead = request.data.resume.as_ref().is_some_and(|resume| {
+                    let mut lines = truth.lines_of(&resume.epoch);
+                    let last = resume.positions.values().map(|at| at.seq()).max();
+                    lines.any(|(_, line)| last.is_some_and(|last| line.head() < last))
+                });
                 let id = request.id.unwrap_or(0);
                 if request.kind == "replay" {
                     self.begin_replay(id, &request);
@@ -182,12 +194,12 @@ impl Client {
                     false => fault("a welcome without all of its fields"),
                 }
             }
-            "message" => self.data(truth, m),
+            "message" => self.data(laws, truth, m),
             "lost" => self.lost(truth, m),
-            "reset" => self.reset(m),
+            "reset" => self.reset(tick, m),
             "subscription_ack" => self.subscription_ack(tick, laws, truth, m),
             "unsubscription_ack" => self.unsubscription_ack(m),
-            "replay_complete" => self.replay_complete(truth, m),
+            "replay_complete" => self.replay_complete(tick, laws, truth, m),
             "replay_incomplete" => self.replay_incomplete(laws, m),
             "pong" => {
                 self.take_request(m, "heartbeat")?;
@@ -236,16 +248,19 @@ impl Client {
         if truth.lines_of(epoch).all(|(at, _)| at != line.0) {
             return fault("it is on another number line than its server");
         }
-        let line = truth.line(line);
+        if self.astray {
+            return fault("it was given messages of another number line, and no reset");
+        }
         if self.awaits_reset {
             return fault("another epoch, and no reset");
         }
+        let line = truth.line(line);
         for (name, sub) in &self.subs {
             if sub.gated || sub.owed_lost {
                 return fault(format!("{name} still waits for a notice"));
             }
             for channel in line.channels().filter(|channel| covers(name, channel)) {
-                self.has_newest(laws, line, name, sub, channel)?;
+                self.has_newest(laws, truth, line, name, sub, channel)?;
             }
             let reached = sub
                 .last
@@ -266,6 +281,7 @@ impl Client {
     fn has_newest(
         &self,
         laws: Laws,
+        truth: &Truth,
         line: &Line,
         name: &str,
         sub: &Sub,
@@ -297,7 +313,7 @@ impl Client {
             true => newest.saturating_sub(1),
             false => 0,
         });
-        self.no_hole(line, sub, channel, have, u64::MAX)
+        self.no_hole(truth, line, sub, channel, have, u64::MAX)
             .map_err(|Fault(what)| Fault(format!("{name}, at the end: {what}")))
     }
 
@@ -314,7 +330,7 @@ impl Client {
                 let Some(have) = begun.or(sub.base.filter(|_| !sub.wants_newest)) else {
                     continue;
                 };
-                self.no_hole(line, sub, channel, have, head.saturating_add(1))?;
+                self.no_hole(truth, line, sub, channel, have, head.saturating_add(1))?;
             }
         }
         Ok(())
@@ -323,6 +339,7 @@ impl Client {
     /// Whether every message of a channel between two that came is announced as lost, or was never promised.
     pub(super) fn no_hole(
         &self,
+        truth: &Truth,
         line: &Line,
         sub: &Sub,
         channel: &str,
@@ -334,11 +351,21 @@ impl Client {
             let begins = sub.wants_newest && !sub.seen.contains(channel);
             let gone_before = entry.gone.is_some_and(|tick| tick <= sub.since || begins)
                 && (!sub.recovered || sub.latest);
-            if !sub.is_lost(seq) && !gone_before {
+            if !sub.is_lost(seq)
+                && !gone_before
+                && !self.is_untraceable(truth, seq, entry, sub.since)
+            {
                 return fault(format!("{channel} {seq} is missing, and nobody was told"));
             }
         }
         Ok(())
+    }
+
+    /// Whether a message was deleted by itself before a moment, and the server of this client never saw it: what the stream
+    /// still has does not show it.
+    pub(super) fn is_untraceable(&self, truth: &Truth, seq: u64, entry: &Entry, by: u64) -> bool {
+        let before = entry.gone.is_some_and(|tick| tick <= by);
+        entry.alone && before && !truth.was_told(self.server, seq)
     }
 
     /// Whether all requests were answered, but for those dropped for their rate.

@@ -1,13 +1,18 @@
 //! The law of messages: whose they are, that they are what was published, that they come in order and leave
 //! no hole. Also replays, which are messages that came before.
 
-use super::client::{Client, Fault, Replay, fault};
+use super::client::{Client, Fault, Replay, Sub, fault};
 use super::truth::{Line, Truth};
 use super::wire::Message;
 use super::{Laws, Seen, digest};
 
 impl Client {
-    pub(super) fn data(&mut self, truth: &mut Truth, m: &Message<'_>) -> Result<Seen, Fault> {
+    pub(super) fn data(
+        &mut self,
+        laws: Laws,
+        truth: &mut Truth,
+        m: &Message<'_>,
+    ) -> Result<Seen, Fault> {
         let (Some(channel), Some(seq), Some(data), Some(_)) = (&m.channel, m.seq, m.data, m.ts)
         else {
             return fault("a message without all of its fields");
@@ -29,9 +34,17 @@ impl Client {
                 .is_some_and(|entry| entry.hash == hash && !entry.refused)
         };
         if !truth.narrow(epoch, seq, is_it) {
+            if laws.rolls_back && truth.is_of_its_stream(epoch, is_it) {
+                self.goes_astray();
+                return Ok(Seen::Message);
+            }
             return fault(format!(
                 "{channel} {seq} was not published like that on the line of {epoch}"
             ));
+        }
+        if self.astray {
+            self.goes_astray();
+            return Ok(Seen::Message);
         }
         let sub = &self.subs[&name];
         if sub.last.is_some_and(|last| seq <= last) {
@@ -41,8 +54,11 @@ impl Client {
             return fault("a message before the lost that is owed");
         }
         if !sub.latest {
-            let line = truth.lines_of(epoch).next().map(|(_, line)| line);
-            self.in_chain(line, &name, channel, seq, m.prev)?;
+            // Whole on one of the lines that it may be.
+            let chains = truth
+                .lines_of(epoch)
+                .map(|(_, line)| self.in_chain(truth, line, &name, channel, seq, m.prev));
+            chains.reduce(Result::or).unwrap_or(Ok(()))?;
         }
         self.chains.insert(channel.clone(), seq);
         if let Some(sub) = self.subs.get_mut(&name) {
@@ -53,10 +69,19 @@ impl Client {
         Ok(Seen::Message)
     }
 
+    /// What it is given is of a number line that it has yet to hear of: nothing counts until the `reset`.
+    fn goes_astray(&mut self) {
+        self.astray = true;
+        for replay in &mut self.replays {
+            replay.astray = true;
+        }
+    }
+
     /// Whether a live message follows what came before it.
     fn in_chain(
         &self,
-        line: Option<&Line>,
+        truth: &Truth,
+        line: &Line,
         name: &str,
         channel: &str,
         seq: u64,
@@ -68,17 +93,15 @@ impl Client {
             // From history, where the stream no longer holds the one before: then the truth must say that it is
             // the one that the client has.
             (None, have) => {
-                let follows = |(line, have)| self.no_hole(line, sub, channel, have, seq).is_ok();
-                !sub.seen.contains(channel) || line.zip(have).is_some_and(follows)
+                let follows = |have| self.no_hole(truth, line, sub, channel, have, seq).is_ok();
+                !sub.seen.contains(channel) || have.is_some_and(follows)
             }
             // A server that began after the one before was purged knows of none.
             (Some(0), Some(have)) => {
-                let gone = |line: &Line| {
-                    let entry = line.entry(channel, have);
-                    entry.is_some_and(|entry| entry.gone.is_some())
-                        && self.no_hole(line, sub, channel, have, seq).is_ok()
-                };
-                have == 0 || sub.is_lost(have) || line.is_some_and(gone)
+                let entry = line.entry(channel, have);
+                let gone = entry.is_some_and(|entry| entry.gone.is_some())
+                    && self.no_hole(truth, line, sub, channel, have, seq).is_ok();
+                have == 0 || sub.is_lost(have) || gone
             }
             // What another server delivered and this one lost is within the range.
             (Some(prev), Some(have)) => {
@@ -91,7 +114,6 @@ impl Client {
                 "{channel} {seq} has prev {prev:?}, and the client has {have:?}"
             ));
         }
-        let Some(line) = line else { return Ok(()) };
         if let Some(prev) = prev.filter(|prev| *prev > 0)
             && prev >= seq
         {
@@ -118,7 +140,7 @@ impl Client {
             (_, None, Some(base)) => base,
             (_, None, None) => return Ok(()),
         };
-        self.no_hole(line, sub, channel, after, seq)
+        self.no_hole(truth, line, sub, channel, after, seq)
     }
 
     fn replayed(&mut self, channel: &str, seq: u64) -> Result<Seen, Fault> {
@@ -144,8 +166,22 @@ impl Client {
         let Some(at) = at else {
             return fault("the end of a replay that was not asked for");
         };
-        let replay = self.replays.remove(at);
+        let mut replay = self.replays.remove(at);
         self.asked.remove(&replay.id);
+        // There is one at a time of a channel, so an earlier one was dropped for its rate, and what came was of this one.
+        let may_drop = self.may_drop > 0;
+        let is_dropped =
+            |other: &Replay| may_drop && other.id < replay.id && other.channel == replay.channel;
+        let (dropped, others) = std::mem::take(&mut self.replays)
+            .into_iter()
+            .partition::<Vec<_>, _>(is_dropped);
+        self.replays = others;
+        for other in dropped {
+            replay.last = replay.last.max(other.last);
+            replay.count += other.count;
+            replay.came.extend(other.came);
+            replay.crossed |= other.crossed;
+        }
         if m.channel.as_ref() != Some(&replay.channel) {
             return fault("the end of a replay of another channel");
         }
@@ -154,10 +190,15 @@ impl Client {
 
     pub(super) fn replay_complete(
         &mut self,
+        tick: u64,
+        laws: Laws,
         truth: &Truth,
         m: &Message<'_>,
     ) -> Result<Seen, Fault> {
         let replay = self.take_replay(m)?;
+        if self.astray || replay.astray {
+            return Ok(Seen::Answer);
+        }
         if replay.void {
             return fault("a replay that is complete, of a number line that ended");
         }
@@ -174,10 +215,32 @@ impl Client {
         };
         let sub = &self.subs[name];
         let epoch = self.epoch.as_deref().unwrap_or_default();
-        let mut lines = truth.lines_of(epoch);
-        let Some((_, line)) = lines.next() else {
+        let judged = truth
+            .lines_of(epoch)
+            .map(|(_, line)| self.is_complete(tick, truth, line, sub, &replay, from, to));
+        let judged = judged.reduce(Result::or).unwrap_or(Ok(()));
+        if judged.is_err() && laws.rolls_back {
+            self.goes_astray();
             return Ok(Seen::Answer);
-        };
+        }
+        judged.map(|()| Seen::Answer)
+    }
+
+    /// Whether a replay has everything of its channel on a line.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one judgement of one line of a replay_complete"
+    )]
+    fn is_complete(
+        &self,
+        tick: u64,
+        truth: &Truth,
+        line: &Line,
+        sub: &Sub,
+        replay: &Replay,
+        from: u64,
+        to: u64,
+    ) -> Result<(), Fault> {
         // Where nothing of the channel is, live delivery may stand further than its last message.
         let stood = sub.last.max(sub.base).unwrap_or(0);
         let mut live = line.between(&replay.channel, stood, to.saturating_add(1));
@@ -193,17 +256,21 @@ impl Client {
             to.saturating_add(1),
         );
         for (seq, entry) in between {
-            if !entry.refused && !replay.came.contains(&seq) {
+            let untraceable = self.is_untraceable(truth, seq, entry, tick);
+            if !entry.refused && !untraceable && !replay.came.contains(&seq) {
                 return fault(format!(
                     "the replay says that it is complete, without {seq}"
                 ));
             }
         }
-        Ok(Seen::Answer)
+        Ok(())
     }
 
     pub(super) fn replay_incomplete(&mut self, laws: Laws, m: &Message<'_>) -> Result<Seen, Fault> {
         let replay = self.take_replay(m)?;
+        if self.astray || replay.astray {
+            return Ok(Seen::Answer);
+        }
         let (Some(sent), Some(reason)) = (m.sent, m.reason.as_deref()) else {
             return fault("a replay_incomplete without all of its fields");
         };

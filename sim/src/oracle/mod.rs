@@ -140,6 +140,7 @@ impl Oracle {
             hash: expected(payload),
             refused: !deliverable,
             gone: None,
+            alone: false,
         };
         self.truth.published(line, channel, seq, entry);
     }
@@ -160,6 +161,18 @@ impl Oracle {
     pub fn opened(&mut self, client: ClientId) {
         let known = self.clients.entry(client).or_default();
         *known = Client::default();
+    }
+
+    /// Which server, or part of one, a client is connected to.
+    pub fn served_by(&mut self, client: ClientId, server: u64) {
+        if let Some(known) = self.clients.get_mut(&client) {
+            known.server = server;
+        }
+    }
+
+    /// A server, or part of one, heard that messages of any channel are lost.
+    pub fn told(&mut self, server: u64, from: u64, to: u64) {
+        self.truth.told(server, from, to);
     }
 
     /// A close with this code is legal for this client from now on.
@@ -187,7 +200,7 @@ impl Oracle {
     pub fn client_sent(&mut self, client: ClientId, json: &str) {
         self.tick += 1;
         if let Some(known) = self.clients.get_mut(&client) {
-            known.sent(self.tick, json);
+            known.sent(self.tick, &self.truth, json);
         }
     }
 

@@ -10,6 +10,9 @@ impl Client {
         let (Some(from), Some(reason)) = (m.from, m.reason.as_deref()) else {
             return fault("a lost without all of its fields");
         };
+        if self.astray {
+            return Ok(Seen::Lost);
+        }
         let to = m.to.unwrap_or(u64::MAX);
         if to < from
             || m.until
@@ -101,7 +104,7 @@ impl Client {
         ))
     }
 
-    pub(super) fn reset(&mut self, m: &Message<'_>) -> Result<Seen, Fault> {
+    pub(super) fn reset(&mut self, tick: u64, m: &Message<'_>) -> Result<Seen, Fault> {
         let (Some(epoch), Some(_)) = (&m.epoch, m.reason.as_deref()) else {
             return fault("a reset without all of its fields");
         };
@@ -110,6 +113,7 @@ impl Client {
         }
         self.epoch = Some(epoch.clone());
         self.awaits_reset = false;
+        self.astray = false;
         self.chains.clear();
         for replay in &mut self.replays {
             replay.crossed = true;
@@ -125,6 +129,7 @@ impl Client {
             sub.wants_newest = true;
             sub.recovered = false;
             sub.came = 0;
+            sub.since = tick;
         }
         Ok(Seen::Reset)
     }

@@ -19,6 +19,8 @@ pub(super) struct Entry {
     pub(super) refused: bool,
     /// Since which tick the stream has it no more, or never had it for any server.
     pub(super) gone: Option<u64>,
+    /// It went while an older message of its channel stayed, so that the stream's past does not show that it was.
+    pub(super) alone: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -27,6 +29,8 @@ pub(super) struct Line {
     /// Places of which nobody can know what stood there.
     missed: BTreeMap<u64, u64>,
     head: u64,
+    /// The line that it was before the stream went back.
+    parent: Option<usize>,
 }
 
 impl Line {
@@ -93,6 +97,8 @@ pub(super) struct Truth {
     epochs: BTreeMap<String, BTreeSet<usize>>,
     /// The highest seq that was delivered under each epoch.
     reached: BTreeMap<String, u64>,
+    /// What each server announced as lost for all: the first seq and the last.
+    told: BTreeMap<u64, Vec<(u64, u64)>>,
 }
 
 impl Truth {
@@ -109,6 +115,7 @@ impl Truth {
         }
         line.channels.retain(|_, entries| !entries.is_empty());
         line.head = line.head.min(seq);
+        line.parent = Some(from.0);
         self.lines.push(line);
         let branch = self.lines.len() - 1;
         // Who has read no further than the fork may be on either.
@@ -142,10 +149,40 @@ impl Truth {
 
     pub(super) fn gone(&mut self, line: LineId, from: u64, to: u64, tick: u64) {
         for entries in self.lines[line.0].channels.values_mut() {
+            let mut older = entries.range(..from);
+            let alone = older.any(|(_, entry)| entry.gone.is_none());
             for (_, entry) in entries.range_mut(from..=to.max(from)) {
+                entry.alone |= alone && entry.gone.is_none();
                 entry.gone.get_or_insert(tick);
             }
         }
+    }
+
+    /// A server announces messages as lost for all.
+    pub(super) fn told(&mut self, server: u64, from: u64, to: u64) {
+        self.told.entry(server).or_default().push((from, to));
+    }
+
+    /// Whether a server announced a message as lost for all.
+    pub(super) fn was_told(&self, server: u64, seq: u64) -> bool {
+        let told = self.told.get(&server);
+        told.is_some_and(|told| told.iter().any(|(from, to)| (*from..=*to).contains(&seq)))
+    }
+
+    /// Whether a line of the same stream, before it went back or after, passes a test.
+    pub(super) fn is_of_its_stream(&self, epoch: &str, test: impl Fn(&Line) -> bool) -> bool {
+        let streams: BTreeSet<usize> = self
+            .lines_of(epoch)
+            .map(|(at, _)| self.stream(at))
+            .collect();
+        let mut lines = self.lines.iter().enumerate();
+        lines.any(|(at, line)| streams.contains(&self.stream(at)) && test(line))
+    }
+
+    /// The line with which the stream of a line began.
+    fn stream(&self, at: usize) -> usize {
+        let parents = std::iter::successors(Some(at), |at| self.lines[*at].parent);
+        parents.last().unwrap_or(at)
     }
 
     pub(super) fn line(&self, line: LineId) -> &Line {
@@ -162,24 +199,23 @@ impl Truth {
     /// Narrows the lines that an epoch may be to those of `test`, which is about `seq`; `false`: none is
     /// left.
     pub(super) fn narrow(&mut self, epoch: &str, seq: u64, test: impl Fn(&Line) -> bool) -> bool {
+        let left: BTreeSet<usize> = self
+            .lines_of(epoch)
+            .filter(|(_, line)| test(line))
+            .map(|(at, _)| at)
+            .collect();
+        if left.is_empty() {
+            return false;
+        }
         match self.reached.get_mut(epoch) {
             Some(reached) => *reached = seq.max(*reached),
             None => {
                 self.reached.insert(epoch.into(), seq);
             }
         }
-        if let Some(known) = self.epochs.get(epoch)
-            && known.iter().all(|at| test(&self.lines[*at]))
-        {
-            return !known.is_empty();
+        if self.epochs.get(epoch) != Some(&left) {
+            self.epochs.insert(epoch.into(), left);
         }
-        let left: BTreeSet<usize> = self
-            .lines_of(epoch)
-            .filter(|(_, line)| test(line))
-            .map(|(at, _)| at)
-            .collect();
-        let any = !left.is_empty();
-        self.epochs.insert(epoch.into(), left);
-        any
+        true
     }
 }

@@ -65,6 +65,9 @@ pub(super) struct Request {
     pub(super) id: Option<u64>,
     #[serde(default)]
     pub(super) data: Asked,
+    /// When it was sent the number line may have ended before a position that it resumes.
+    #[serde(skip)]
+    pub(super) is_ahead: bool,
 }
 
 /// What a request asks for.

@@ -81,10 +81,15 @@ impl World {
         let bucket = Bucket::new(now, config.message_rate, config.message_burst);
         self.peers[at].connected(now, home, bucket);
         self.oracle.opened(self.peers[at].id);
+        let id = self.servers[server].units[unit].id;
+        self.oracle.served_by(self.peers[at].id, id);
         let trimmed = self.setup.stream_max < usize::MAX && config.history_bytes > 0;
-        if self.setup.values_bounded || trimmed {
+        let early = !self.servers[server].feed.is_ready();
+        let refused = early && (1..1_000).contains(&self.setup.feed.payload_bytes_max);
+        if self.setup.values_bounded || trimmed || refused {
             // Values that were given up for want of room are a hole for whoever was to get them, and so is what the stream
-            // discards while a client reads its history.
+            // discards while a client reads its history, or a notice in the place of a value that left the log before the
+            // source was ready.
             self.oracle.may_close(self.peers[at].id, 4008);
         }
         self.servers[server].units[unit]
@@ -314,7 +319,10 @@ impl World {
         let unit = &self.servers[home.server].units[home.unit];
         // What history has comes when the stream answers.
         let standing = unit.shard.inspect(home.conn);
-        let waits = standing.is_some_and(|all| all.subscriptions.iter().any(|s| s.is_in_history));
+        let waits = match standing.filter(|all| !all.subscriptions.is_empty()) {
+            Some(all) => all.subscriptions.iter().any(|s| s.is_in_history),
+            None => peer.reads_history,
+        };
         let at_once = peer.profile.reads() && !peer.ever_blocked && !peer.closing && !waits;
         (at_once && self.in_sync(home.server)).then(|| self.line_of(home.server))
     }

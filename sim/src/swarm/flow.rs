@@ -38,9 +38,19 @@ impl World {
     fn pump_unit(&mut self, at: usize, unit: usize) -> Result<bool, Failure> {
         let mut moved = false;
         let held = self.servers[at].units[unit].held && !self.healing;
+        let mut waiting = self.servers[at].units[unit].events.iter();
+        if waiting.any(|event| matches!(event, Event::Reset(_))) {
+            // No page of the new stream is one of the old number line.
+            self.trouble(at, Duration::ZERO);
+        }
         while !held && let Some(event) = self.servers[at].units[unit].events.pop_front() {
             self.mark_event(at, unit, &event)?;
             let resets = matches!(event, Event::Reset(_));
+            if let Event::Lost(lost) = &event {
+                let to = lost.until.or(lost.to).unwrap_or(u64::MAX);
+                let unit = self.servers[at].units[unit].id;
+                self.oracle.told(unit, lost.from, to);
+            }
             self.inputs += 1;
             let shard = &mut self.servers[at].units[unit].shard;
             shard.handle(self.now, Input::Event(event));
@@ -141,6 +151,7 @@ impl World {
 
     fn write(&mut self, at: usize, unit: usize, conn: ConnId) -> Check {
         let now = self.now;
+        self.note_history(at, unit, conn);
         let shard = &mut self.servers[at].units[unit].shard;
         let before = shard.stats();
         let transmit = shard.transmit(now, conn);
@@ -210,6 +221,18 @@ impl World {
         self.marks
             .hit_if(Mark::SnapshotInParts, census.in_snapshot > 0);
         Ok(())
+    }
+
+    /// Remembers whether a client reads history, also for when its subscriptions are gone.
+    fn note_history(&mut self, at: usize, unit: usize, conn: ConnId) {
+        let standing = self.servers[at].units[unit].shard.inspect(conn);
+        let Some(all) = standing.filter(|all| !all.subscriptions.is_empty()) else {
+            return;
+        };
+        let reads = all.subscriptions.iter().any(|s| s.is_in_history);
+        if let Some(peer) = self.peer_of(at, unit, conn) {
+            self.peers[peer].reads_history = reads;
+        }
     }
 
     pub(super) fn verify(&self, at: usize, unit: usize) -> Result<Census, Failure> {
@@ -353,45 +376,5 @@ impl World {
             }
             Seen::Welcome | Seen::Message | Seen::Answer | Seen::Goaway | Seen::Sign => {}
         }
-    }
-
-    /// Closes that the time has made legal.
-    pub(super) fn grant(&mut self) {
-        let idle = self.setup.config.idle_timeout;
-        for peer in &self.peers {
-            if !idle.is_zero() && peer.heard + idle <= self.now {
-                self.oracle.may_close(peer.id, 4009);
-            }
-        }
-    }
-
-    /// Connections that should have ended by now.
-    pub(super) fn in_time(&self) -> Check {
-        let config = &self.setup.config;
-        let grace = config.close_timeout + Duration::from_millis(1_100);
-        for peer in &self.peers {
-            let Some(home) = peer.home else { continue };
-            let idle =
-                (!config.idle_timeout.is_zero()).then(|| peer.heard + config.idle_timeout + grace);
-            let stalled = peer
-                .blocked_since
-                .map(|since| since + config.write_stall + grace);
-            let drained = self.servers[home.server].drain_by.map(|by| by + grace);
-            // A drain that has begun to flush has until its deadline.
-            let stalled = stalled.map(|limit| drained.map_or(limit, |drained| limit.max(drained)));
-            let limits = [
-                (idle, "idle"),
-                (stalled, "stalled"),
-                (drained, "drained"),
-                (peer.must_end, "at fault"),
-            ];
-            for (limit, what) in limits {
-                if limit.is_some_and(|limit| limit < self.now) {
-                    let what = format!("it is {what} for too long and still connected");
-                    return Err(self.oracle.accuse(peer.id, what).into());
-                }
-            }
-        }
-        Ok(())
     }
 }

@@ -5,11 +5,13 @@
 //! is healed, and every client must reach the head within a bound. What fails is shrunk to a short list.
 
 mod clients;
+mod deadlines;
 mod flow;
 mod heal;
 mod laws;
 mod past;
 mod peer;
+mod publish;
 mod rng;
 mod server;
 mod setup;

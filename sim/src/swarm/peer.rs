@@ -63,6 +63,8 @@ pub(super) struct Peer {
     pub(super) must_end: Option<Instant>,
     /// It was told that it is being closed, or closes by itself.
     pub(super) closing: bool,
+    /// When it was written to last, some of its subscriptions read history.
+    pub(super) reads_history: bool,
 }
 
 impl Peer {
@@ -97,6 +99,7 @@ impl Peer {
             drops: 0,
             must_end: None,
             closing: false,
+            reads_history: false,
         }
     }
 
@@ -116,6 +119,7 @@ impl Peer {
         self.drops = 0;
         self.must_end = None;
         self.closing = false;
+        self.reads_history = false;
     }
 
     /// How many bytes the socket takes of `total`.

@@ -69,6 +69,8 @@ impl Link {
 /// A shard with what waits for it.
 #[derive(Debug)]
 pub(super) struct Unit {
+    /// Unlike that of any other, also of a server that was in its place before.
+    pub(super) id: u64,
     pub(super) shard: Shard,
     pub(super) events: VecDeque<Event>,
     pub(super) held: bool,
@@ -90,6 +92,8 @@ pub(super) struct Server {
     /// Of sources that number nothing: this server's own line, and its head.
     pub(super) line: LineId,
     pub(super) head: u64,
+    /// Its number line began anew, and the snapshot of it is not complete.
+    pub(super) begins: bool,
     pub(super) drain_by: Option<Instant>,
     /// Where the line stood when the drain began.
     pub(super) drain_head: Option<(LineId, u64)>,
@@ -106,6 +110,7 @@ impl Server {
         };
         let seed = setup.seed ^ boot.wrapping_mul(0x1234_5677);
         let units = (0..setup.shards as u64).map(|at| Unit {
+            id: boot << 8 | at,
             shard: Shard::new(setup.config, seed ^ at << 40),
             events: VecDeque::new(),
             held: false,
@@ -124,6 +129,7 @@ impl Server {
             trouble_until: Instant::ZERO,
             line,
             head: 0,
+            begins: false,
             drain_by: None,
             drain_head: None,
             retries: Vec::new(),

@@ -1,7 +1,9 @@
 //! Names as bytes: see [`crate::record`].
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
+use super::matching::newer;
 use super::{Catalog, Channel, ChannelIx, Pattern, PatternIx};
 use crate::id::Order;
 use crate::record::codec::{Broken, Code, Reader, Writer, coded};
@@ -11,17 +13,46 @@ coded!(ChannelIx(1));
 
 coded!(PatternIx(1));
 
-coded!(Channel {
-    name,
-    log,
-    held,
-    last,
-    last_seq,
-    first_seen,
-    patterns,
-    subscribers,
-    published,
-});
+/// Which patterns match is found again.
+impl Code for Channel {
+    fn put(&self, out: &mut Writer) {
+        let Self {
+            name,
+            log,
+            held,
+            last,
+            last_seq,
+            first_seen,
+            patterns: _,
+            matched_at: _,
+            subscribers,
+            published,
+        } = self;
+        name.put(out);
+        log.put(out);
+        held.put(out);
+        last.put(out);
+        last_seq.put(out);
+        first_seen.put(out);
+        subscribers.put(out);
+        published.put(out);
+    }
+
+    fn get(from: &mut Reader<'_>) -> Result<Self, Broken> {
+        Ok(Self {
+            name: Code::get(from)?,
+            log: Code::get(from)?,
+            held: Code::get(from)?,
+            last: Code::get(from)?,
+            last_seq: Code::get(from)?,
+            first_seen: Code::get(from)?,
+            patterns: Vec::new(),
+            matched_at: 0,
+            subscribers: Code::get(from)?,
+            published: Code::get(from)?,
+        })
+    }
+}
 
 impl Code for Pattern {
     fn put(&self, out: &mut Writer) {
@@ -75,7 +106,9 @@ impl Code for Catalog {
             patterns,
             pattern_names: _,
             tree: _,
+            patterns_changed: _,
             idle: _,
+            dropped: _,
         } = self;
         channels.put(out);
         by_feed.put(out);
@@ -94,11 +127,14 @@ impl Code for Catalog {
         for (index, channel) in catalog.channels.iter() {
             let name = channel.name.clone();
             catalog.names.insert(name, ChannelIx(index));
+            let log = &channel.log;
+            catalog.dropped = newer(catalog.dropped, (log.dropped_to, log.dropped_seq));
         }
         for (index, pattern) in catalog.patterns.iter() {
             let ix = PatternIx(index);
             catalog.pattern_names.insert(pattern.text.clone(), ix);
             catalog.tree.set(&pattern.text, Some(ix));
+            catalog.patterns_changed += 1;
             if let Some(until) = pattern.idle_until {
                 catalog.idle.insert((until, ix));
             }
