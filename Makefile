@@ -25,9 +25,10 @@ run: ## start the server with its embedded source
 	cargo run --release --locked
 
 # The server and the bench are built apart: what one of them wants of a dependency is not for the other.
-bench: ## measure the server beside the least that one could do (ONLY=case,case RUNS=n)
+bench: ## measure the server beside the least that one could do (ONLY=case,case RUNS=n), and the machines by themselves
 	cargo build --release --locked -p odin-shell
 	cargo run --release --locked -p odin-bench -- run --only '$(ONLY)' --runs $(or $(RUNS),5)
+	$(if $(ONLY),,cargo bench --locked -p odin-core -- --quick)
 
 plots: ## draw the plots of docs/PERFORMANCE.md
 	cargo build --release --locked -p odin-shell

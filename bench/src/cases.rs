@@ -49,7 +49,7 @@ cases! {
     "million", "1 channel, 1,000 subscribers, 256 B, 1,000,000 deliveries/s", million;
     "recorder", "1,000,000 deliveries/s with the flight recorder and without", recorder;
     "coalesce", "1 channel, 1,000 subscribers, 256 B, 400 messages/s, with --coalesce 20ms and without", coalesce;
-    "pauses", "1 channel, 1,000 subscribers, 256 B: pauses of a shard that is behind, and none", pauses;
+    "pauses", "pauses of a shard that is behind, and none: 1 channel with 1,000 subscribers; 1,000 with 10 each", pauses;
     "rate-10k", "1 channel, 10,000 subscribers, 256 B, 40 messages/s", rate_10k;
     "slow-clients", "1,000 fast clients at 200,000 deliveries/s, alone and beside 300 slow ones", slow_clients;
     "idle", "10,000 idle connections, subscribed to 1 channel: memory, and what a scrape costs", idle;
@@ -218,15 +218,27 @@ fn coalesce(bench: &mut Bench) -> Result<Vec<Figure>> {
 
 fn pauses(bench: &mut Bench) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
-    for rate in [200.0, 400.0, 1_000.0] {
-        let work = Work::one(1_000, rate);
+    let one = [200.0, 400.0, 1_000.0].map(|rate| ("1 channel", Work::one(1_000, rate)));
+    let topology = Topology::Spread {
+        channels: 1_000,
+        each: 1,
+    };
+    let many = [4_000.0, 12_000.0].map(|rate| {
+        let work = Work {
+            topology,
+            ..Work::one(10_000, rate)
+        };
+        ("1,000 channels", work)
+    });
+    for (channels, work) in one.into_iter().chain(many) {
         let never = Target::Server(&["--write-pause-max", "0"]);
         for (how, target) in [("without", never), ("with", SERVER)] {
-            let what = format!("{rate} messages/s, {how}");
+            let what = format!("{channels}, {} messages/s, {how}", work.rate);
             let outcome = bench.measure(target, &work)?;
             figures.push(cpu(&what, &outcome));
             figures.push(together(&what, &outcome));
             figures.extend(latency(&what, &outcome));
+            figures.push(whole(&what, &outcome));
         }
     }
     Ok(figures)

@@ -163,12 +163,8 @@ pub(crate) async fn run<S: Stream>(
         shared,
         index,
     });
-    let idle = Intake::idle(&local.shared);
+    let mut rest = Rest::new(&local.shared);
     let mut inbox = Vec::with_capacity(COMMANDS_PER_TURN);
-    let mut timer = Alarm::new();
-    let mut pace = Pace::new(local.shared.settings.write_pause_max);
-    // Set while no events are taken in.
-    let mut pause = Alarm::new();
     // Connections written to since the last intake of events.
     let mut passed = 0;
     // Whether events were taken in since the tasks of this thread could run.
@@ -176,7 +172,7 @@ pub(crate) async fn run<S: Stream>(
     loop {
         let turn = local.turn(&mut queues.events);
         passed += turn.written;
-        pace.wrote(turn.written, turn.took);
+        rest.pace.wrote(turn.written, turn.took);
         if std::mem::take(&mut took_in) && !turn.more && !queues.events.is_empty() {
             // With nothing in the queue the loop is about to wait, which lets them run as well.
             tokio::task::yield_now().await;
@@ -190,39 +186,89 @@ pub(crate) async fn run<S: Stream>(
             }
             if passed >= turn.living {
                 passed = 0;
+                rest.pause.set(&local.shared, None);
                 local.take_in(None, &mut queues.events, INTAKE_BUSY);
             }
         } else {
             passed = 0;
-            timer.set(&local.shared, turn.due);
-            if let Some(span) = pace.pause(turn.sent, !queues.events.is_empty())
-                && !pause.is_set()
-            {
-                pause.set(&local.shared, Some(local.shared.clock.now() + span));
-                local.state().pauses += 1;
-            }
-            tokio::select! {
-                biased;
-                count = queues.commands.recv_many(&mut inbox, COMMANDS_PER_TURN) => {
-                    if count == 0 {
-                        return local.stop();
-                    }
-                }
-                () = local.kick.notified() => {}
-                () = timer.rings() => {}
-                () = pause.rings() => {
-                    local.take_in(None, &mut queues.events, idle);
-                    took_in = true;
-                }
-                Some(event) = queues.events.recv(), if !pause.is_set() => {
-                    local.take_in(Some(event), &mut queues.events, idle);
-                    took_in = true;
-                }
+            match rest.wait(&local, &turn, &mut queues, &mut inbox).await {
+                Woken::Gone => return local.stop(),
+                woken => took_in = woken == Woken::TookIn,
             }
         }
         for command in inbox.drain(..) {
             if local.command(command, &mut queues.events).is_break() {
                 return local.stop();
+            }
+        }
+    }
+}
+
+/// What the loop waits for while no connection is ready.
+struct Rest {
+    /// The next thing that is due.
+    timer: Alarm,
+    pace: Pace,
+    /// Set while no events are taken in.
+    pause: Alarm,
+    intake: Intake,
+}
+
+/// What ended a rest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Woken {
+    /// Something is to be done.
+    Up,
+    /// Events were taken in.
+    TookIn,
+    /// The server is gone.
+    Gone,
+}
+
+impl Rest {
+    fn new(shared: &Shared) -> Self {
+        Self {
+            timer: Alarm::new(),
+            pace: Pace::new(shared.settings.write_pause_max),
+            pause: Alarm::new(),
+            intake: Intake::idle(shared),
+        }
+    }
+
+    async fn wait<S: Stream>(
+        &mut self,
+        local: &Rc<Local<S>>,
+        turn: &Turn,
+        queues: &mut Queues<S::Detached>,
+        inbox: &mut Vec<Command<S::Detached>>,
+    ) -> Woken {
+        self.timer.set(&local.shared, turn.due);
+        let pass = self.pace.over(turn.sent);
+        if !self.pause.is_set()
+            && let Some(span) = self
+                .pace
+                .pause(pass, queues.events.len(), self.intake.events)
+        {
+            self.pause
+                .set(&local.shared, Some(local.shared.clock.now() + span));
+            local.state().pauses += 1;
+        }
+        let pauses = self.pause.is_set();
+        tokio::select! {
+            biased;
+            count = queues.commands.recv_many(inbox, COMMANDS_PER_TURN) => match count {
+                0 => Woken::Gone,
+                _ => Woken::Up,
+            },
+            () = local.kick.notified() => Woken::Up,
+            () = self.timer.rings() => Woken::Up,
+            () = self.pause.rings() => {
+                local.take_in(None, &mut queues.events, self.intake);
+                Woken::TookIn
+            }
+            Some(event) = queues.events.recv(), if !pauses => {
+                local.take_in(Some(event), &mut queues.events, self.intake);
+                Woken::TookIn
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Names and patterns: as many as a connection may have, as many as the server may keep, and ever new ones.
 
+use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -16,6 +18,9 @@ const COUNT: usize = 300;
 
 /// How late a connection that ends by itself may be gone.
 const LATE: Duration = Duration::from_secs(10);
+
+/// Names with a message, of which ever new patterns might match any.
+const PUBLISHED: usize = 20_000;
 
 /// 256 subscriptions, with the names that only they hold.
 const SUBSCRIBER_BYTES: u64 = 256 * 768;
@@ -139,5 +144,52 @@ async fn ever_new_names() {
         .map(|(stream, begun)| leave(stream, *begun));
     let ends = futures_util::future::join_all(ends).await;
     drop(ends);
+    block_in_place(|| scene.finish(SUBSCRIBER_BYTES, None));
+}
+
+/// Gives each of many names a message, over one connection.
+async fn publish_all(addr: SocketAddr, names: Range<usize>) {
+    let mut stream = TcpStream::connect(addr).await.expect("connect");
+    for at in names {
+        let request = format!(
+            "POST /publish/n{at}.x HTTP/1.1\r\nHost: {addr}\r\nContent-Type: application/json\r\n\
+             Content-Length: 1\r\n\r\n1"
+        );
+        stream.write_all(request.as_bytes()).await.expect("send");
+        let answer = common::answer(&mut stream, true).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ever_new_patterns_beside_many_names() {
+    const TOGETHER: u64 = 64;
+    let flags = [
+        "--message-rate=0",
+        "--patterns-per-connection=64",
+        "--patterns-per-server=2500",
+    ];
+    let mut scene = Scene::new("ever new patterns beside 20,000 names", 40, &flags);
+    let addr = scene.server.addr;
+    scene.channels = 1.0 + PUBLISHED as f64;
+    let parts =
+        (0..4).map(|part| publish_all(addr, PUBLISHED / 4 * part..PUBLISHED / 4 * (part + 1)));
+    futures_util::future::join_all(parts).await;
+    block_in_place(|| scene.prepared());
+    let streams = crowd(scene.count, move |n| async move {
+        let mut stream = upgraded(addr, 0).await;
+        for round in 0..ROUNDS {
+            let pattern = |at: u64| format!("*.{n}.{round}.{at}");
+            let patterns: Vec<String> = (0..TOGETHER).map(pattern).collect();
+            let ack = ask(&mut stream, "subscribe", &patterns).await;
+            assert_eq!(ack["count"], TOGETHER, "{ack}");
+            let ack = ask(&mut stream, "unsubscribe", &patterns).await;
+            assert_eq!(ack["count"], 0, "{ack}");
+        }
+        stream
+    })
+    .await;
+    block_in_place(|| scene.weigh());
+    drop(streams);
     block_in_place(|| scene.finish(SUBSCRIBER_BYTES, None));
 }

@@ -24,7 +24,7 @@ const WORST_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct Scene {
     pub(crate) server: Server,
     pub(crate) known: Option<CertificateDer<'static>>,
-    neighbour: Neighbour,
+    neighbour: Option<Neighbour>,
     /// Where certificates are.
     _folder: TempDir,
     what: &'static str,
@@ -74,7 +74,7 @@ impl Scene {
         let tasks = server.metric("ws_tasks_active");
         Self {
             known,
-            neighbour,
+            neighbour: Some(neighbour),
             _folder: folder,
             what,
             count: count as u64,
@@ -86,6 +86,16 @@ impl Scene {
             tasks,
             server,
         }
+    }
+
+    /// Begins anew: what was done until now is no part of the attack.
+    pub(crate) fn prepared(&mut self) {
+        self.neighbour.take().expect("there is one").finish();
+        self.server.until_metric("ws_connections_active", 0.0);
+        self.neighbour = Some(Neighbour::start(&self.server));
+        self.before = self.server.private_bytes();
+        self.cpu = self.server.cpu();
+        self.began = Instant::now();
     }
 
     /// Notes what the server holds now, if it is the most so far.
@@ -111,7 +121,7 @@ impl Scene {
         server.until_metric("ws_channels", self.channels);
         server.until_metric("ws_tasks_active", self.tasks);
         let each = self.each();
-        let seen = self.neighbour.finish();
+        let seen = self.neighbour.expect("there is one").finish();
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;
         let (p50, p99) = (seen.percentile(50), seen.percentile(99));
         let worst = seen.percentile(100);

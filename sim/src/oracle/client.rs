@@ -195,7 +195,7 @@ impl Client {
                 }
             }
             "message" => self.data(laws, truth, m),
-            "lost" => self.lost(truth, m),
+            "lost" => self.lost(laws, truth, m),
             "reset" => self.reset(tick, m),
             "subscription_ack" => self.subscription_ack(tick, laws, truth, m),
             "unsubscription_ack" => self.unsubscription_ack(m),

@@ -70,7 +70,7 @@ impl Client {
     }
 
     /// What it is given is of a number line that it has yet to hear of: nothing counts until the `reset`.
-    fn goes_astray(&mut self) {
+    pub(super) fn goes_astray(&mut self) {
         self.astray = true;
         for replay in &mut self.replays {
             replay.astray = true;
@@ -244,7 +244,7 @@ impl Client {
         // Where nothing of the channel is, live delivery may stand further than its last message.
         let stood = sub.last.max(sub.base).unwrap_or(0);
         let mut live = line.between(&replay.channel, stood, to.saturating_add(1));
-        if let Some((seq, _)) = live.next() {
+        if let Some((seq, _)) = live.find(|(_, entry)| entry.gone.is_none()) {
             return fault(format!(
                 "the replay goes to {to}, and {seq} was yet to come live after {:?}",
                 sub.last

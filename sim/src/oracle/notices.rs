@@ -1,12 +1,17 @@
 //! The law of notices: a `lost` names what is missing and nothing that is still there; a `reset` begins anew.
 
 use super::client::{Client, Fault, fault};
-use super::truth::Truth;
+use super::truth::{Line, Truth};
 use super::wire::Message;
-use super::{Seen, covers};
+use super::{Laws, Seen, covers};
 
 impl Client {
-    pub(super) fn lost(&mut self, truth: &Truth, m: &Message<'_>) -> Result<Seen, Fault> {
+    pub(super) fn lost(
+        &mut self,
+        laws: Laws,
+        truth: &Truth,
+        m: &Message<'_>,
+    ) -> Result<Seen, Fault> {
         let (Some(from), Some(reason)) = (m.from, m.reason.as_deref()) else {
             return fault("a lost without all of its fields");
         };
@@ -63,9 +68,13 @@ impl Client {
         }
         if reason == "too_large" {
             let epoch = self.epoch.as_deref().unwrap_or_default();
-            let refused = truth
-                .lines_of(epoch)
-                .any(|(_, line)| line.entry(channel, from).is_some_and(|entry| entry.refused));
+            let is_refused =
+                |line: &Line| line.entry(channel, from).is_some_and(|entry| entry.refused);
+            let refused = truth.lines_of(epoch).any(|(_, line)| is_refused(line));
+            if !refused && laws.rolls_back && truth.is_of_its_stream(epoch, is_refused) {
+                self.goes_astray();
+                return Ok(Seen::Lost);
+            }
             if from != to || !refused {
                 return fault(format!("{channel} {from}..={to} was not too large"));
             }
