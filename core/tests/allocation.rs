@@ -56,3 +56,30 @@ fn a_publication_allocates_no_more_for_a_thousand_subscribers_than_for_one() {
     // The message's frame and who shares it, and the growth of the log.
     assert!(one <= 3 * PUBLICATIONS, "{one}");
 }
+
+#[test]
+fn a_name_that_is_only_subscribed_costs_the_same_whatever_patterns_match_it() {
+    const NAMES: u64 = 1_000;
+    let [none, many] = [0, 1_024_u32].map(|patterns| {
+        let mut world = World::new();
+        for number in 0..patterns {
+            // Ten tokens of which each is `a` or `*`: every one of them matches every name.
+            let token = |at: u32| if number >> at & 1 == 0 { "a." } else { "*." };
+            let pattern: String = (0..10).map(token).collect();
+            let conn = world.open();
+            world.subscribe(conn, &format!("{pattern}>"));
+        }
+        let conns: Vec<_> = (0..NAMES).map(|_| world.open()).collect();
+        let allocations = measure(|| {
+            for (at, conn) in conns.into_iter().enumerate() {
+                world.subscribe(conn, &format!("a.a.a.a.a.a.a.a.a.a.n{at}"));
+            }
+        });
+        allocations.bytes_current
+    });
+    // What the trees of names hold differs by a few nodes.
+    assert!(
+        many.abs_diff(none) < 16 * NAMES,
+        "{none} bytes, {many} beside patterns"
+    );
+}
