@@ -4,8 +4,10 @@ mod support;
 
 use std::time::Duration;
 
+use odin_core::config::Config;
 use odin_core::reason::CloseReason;
-use odin_core::shard::{Input, Message};
+use odin_core::shard::{Grant, Input, Message};
+use odin_core::time::Instant;
 use serde_json::{Value, json};
 use support::{C, World, close, msg};
 
@@ -141,4 +143,36 @@ fn requests_are_still_answered_and_a_second_drain_changes_nothing() {
     world.expect(client, &[json!({"type":"pong","ts":7_999})]);
     world.advance_ms(1);
     world.expect(client, &[close(1012, "draining")]);
+}
+
+#[test]
+fn what_a_grant_allowed_is_flushed_no_longer_than_the_grant_lasts() {
+    let config = Config {
+        auth: true,
+        write_stall: Duration::ZERO,
+        ..Config::default()
+    };
+    let mut world = World::with(config);
+    let grant = Grant {
+        subject: [1; 32],
+        channels: vec!["A".into()],
+        expires_at: Instant::from_millis(20_000),
+        expires_unix: 20,
+    };
+    let client = world.open_granted(grant);
+    world.take(client);
+    world.subscribe(client, json!({"channels":["A"]}));
+    world.stall(client);
+    world.publish_all(&["A"; 3]);
+    drain(&mut world, 24_000);
+    // Its own close is before the end of its grant, and its socket takes nothing until after it.
+    world.advance_ms(20_000);
+    world.unstall(client);
+    let got = world.take(client);
+    assert_eq!(got.last(), Some(&close(4001, "expired")), "{got:?}");
+    assert!(
+        got.iter().all(|message| message["type"] != "message"),
+        "{got:?}"
+    );
+    world.hang_up(client, CloseReason::Client);
 }

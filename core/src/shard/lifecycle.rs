@@ -108,6 +108,9 @@ impl Shard {
             Some(closing) => {
                 closing.flush_until = None;
                 closing.by = closing.by.min(by);
+                if matches!(reason, CloseReason::Expired | CloseReason::Revoked) {
+                    closing.reason = reason;
+                }
                 true
             }
             None => false,
@@ -259,8 +262,12 @@ impl Shard {
     fn next_due(&mut self, index: u32) -> Option<Instant> {
         let config = self.config;
         let session = self.at(index);
+        let ends = session.access.as_ref().and_then(|access| access.ends());
+        let access = ends.map(|(at, _)| at);
         if let Some(closing) = session.closing() {
-            return (!closing.dropped).then_some(closing.by);
+            let ends = access.filter(|_| closing.flush_until.is_some());
+            let due = ends.map_or(closing.by, |at| at.min(closing.by));
+            return (!closing.dropped).then_some(due);
         }
         let extra = session.extra.as_deref();
         let idle = after(session.heard, config.idle_timeout);
@@ -273,8 +280,6 @@ impl Shard {
             .and_then(|extra| extra.held.as_ref())
             .map(|held| held.until);
         let drain = extra.and_then(|extra| extra.drain_at);
-        let ends = session.access.as_ref().and_then(|access| access.ends());
-        let access = ends.map(|(at, _)| at);
         let due = [idle, stall, ping, held, drain, access];
         due.into_iter().flatten().min()
     }
@@ -290,11 +295,32 @@ impl Shard {
             self.drop_socket(index);
             return;
         }
-        if self.at(index).closing().is_none() {
-            self.do_due(now, index);
+        match self.at(index).closing() {
+            None => self.do_due(now, index),
+            // What a grant allowed is flushed no longer than it lasts.
+            Some(closing) if closing.flush_until.is_some() => {
+                self.end_access(now, index);
+            }
+            Some(_) => {}
         }
         self.file(index);
         self.check(self.conn_id(index));
+    }
+
+    /// Closes a connection whose access is over. `true`: it is.
+    fn end_access(&mut self, now: Instant, index: u32) -> bool {
+        let ends = self
+            .at(index)
+            .access
+            .as_ref()
+            .and_then(|access| access.ends());
+        match ends.filter(|(at, _)| *at <= now) {
+            Some((_, reason)) => {
+                self.close(index, now, reason);
+                true
+            }
+            None => false,
+        }
     }
 
     fn do_due(&mut self, now: Instant, index: u32) {
@@ -305,11 +331,10 @@ impl Shard {
         {
             return self.close(index, now, CloseReason::SlowConsumer);
         }
-        if let Some((at, reason)) = session.access.as_ref().and_then(|a| a.ends())
-            && at <= now
-        {
-            return self.close(index, now, reason);
+        if self.end_access(now, index) {
+            return;
         }
+        let session = self.at(index);
         if after(session.heard, config.idle_timeout).is_some_and(|at| at <= now) {
             if mutant::is(Mutant::IdleNotNoticed) {
                 session.heard = now;
