@@ -174,3 +174,44 @@ fn a_hole_that_came_after_a_page_was_read_is_named_as_well() {
     expected.extend((42..=51).map(|seq| msg("A", seq, seq - 1)));
     world.expect(slow, &expected);
 }
+
+#[test]
+fn who_is_closed_for_a_hole_is_told_when_it_comes_again() {
+    let mut past = Past::new();
+    past.page_messages = 2;
+    past.store(&["B", "A", "A", "B", "B", "A"]);
+    let mut world = replica(&past, Config::default());
+    let resume = json!({"epoch":"e1","positions":{"B.*":1}});
+    let subscribe = json!({"type":"subscribe","data":{"channels":["B.*"],"resume":resume}});
+    // Of the pattern there is no message, so that its position stays where it is. A page of all channels that others
+    // brought is whole as far as it reaches; what follows it is not.
+    let others: Vec<C> = (0..40)
+        .map(|at| {
+            let client = world.open();
+            let resume = json!({"epoch":"e1","positions":{format!("C{at}.*"):1}});
+            let data = json!({"channels":[format!("C{at}.*")],"resume":resume});
+            world.say(client, json!({"type":"subscribe","data":data}));
+            client
+        })
+        .collect();
+    let client = world.open();
+    world.say(client, subscribe.clone());
+    past.delete([4]);
+    world.answer_all(&past);
+    for other in others {
+        world.take(other);
+        world.hang_up(other, CloseReason::Client);
+    }
+    let recovered = json!({"type":"subscription_ack","subscribed":["B.*"],"count":1,"epoch":"e1","durable":true,
+        "positions":{"B.*":1},"recovered":["B.*"],"unrecovered":[]});
+    world.expect(client, &[recovered, close(4008, "slow_consumer")]);
+    world.hang_up(client, CloseReason::Client);
+    let client = world.open();
+    world.say(client, subscribe);
+    world.answer_all(&past);
+    let ack = &world.take(client)[0];
+    assert_eq!(ack["unrecovered"][0]["reason"], "too_old", "{ack}");
+    assert_eq!(ack["positions"], json!({"B.*":6}));
+    world.publish("B.x");
+    world.expect(client, &[msg("B.x", 7, 0)]);
+}

@@ -30,6 +30,9 @@ const TOPICS_FOR_EVERYTHING: usize = 8;
 /// How far behind the head such pages are asked for: further back few of those who wait are near each other.
 const RECENT_MESSAGES: u64 = 16_384;
 
+/// Topics of which a hole is remembered.
+const HOLES_MAX: usize = 1_024;
+
 /// A topic and the seq after which a page of it begins.
 pub(super) type Place = (Arc<str>, u64);
 
@@ -96,6 +99,8 @@ pub(super) struct Archive {
     was_everything: bool,
     /// Nothing is asked before this moment.
     pause: Option<Instant>,
+    /// The last seq of each topic behind which somebody who would rather be closed met a hole.
+    holes: BTreeMap<Arc<str>, u64>,
 }
 
 /// Whom an answer concerns.
@@ -138,6 +143,21 @@ impl Archive {
             requests,
             ..Self::default()
         };
+    }
+
+    /// Somebody was closed for a hole of a topic after `seq`. What was deleted does not come back, so whoever resumes before
+    /// it is told at once, instead of reading up to there again, and again.
+    pub(super) fn note_hole(&mut self, topic: Arc<str>, seq: u64) {
+        let known = self.holes.entry(topic).or_default();
+        *known = seq.max(*known);
+        if self.holes.len() > HOLES_MAX {
+            self.holes.pop_first();
+        }
+    }
+
+    /// Whether a hole of a topic lies behind a seq, as far as somebody was closed for it.
+    pub(super) fn has_hole_behind(&self, topic: &str, seq: u64) -> bool {
+        self.holes.get(topic).is_some_and(|hole| seq <= *hole)
     }
 
     /// A page that tells what comes after `seq` on a topic: its own, else one of all channels.

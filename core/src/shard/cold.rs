@@ -348,7 +348,11 @@ impl Shard {
         let to = match self.look(topic, sub.seq) {
             // It was said with the ack, where the position was judged.
             _ if sub.owes_lost => sub.next.0,
-            _ if sub.on_lost == OnLost::Close => return None,
+            Look::Hole(_) if sub.on_lost == OnLost::Close => {
+                let (topic, seq) = (self.topic_key(topic), sub.seq);
+                self.archive.note_hole(topic, seq);
+                return None;
+            }
             Look::Hole(page) => match topic {
                 Topic::Channel(_) => hole_end(&page, self.topic_name(topic), sub.seq),
                 // Other channels may have lost some anywhere on it.

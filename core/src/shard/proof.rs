@@ -13,7 +13,7 @@ use super::cold::hole_end;
 use crate::history::{Page, Proof};
 use crate::record::codec::{Broken, Code, Reader, Writer, coded};
 use crate::time::Instant;
-use crate::wire::request::{Mode, Position, RequestId, Subscribe};
+use crate::wire::request::{Mode, OnLost, Position, RequestId, Subscribe};
 
 /// How long a subscribe waits for the proof of its positions.
 pub(super) const PROOF_TIME_MAX: Duration = Duration::from_secs(5);
@@ -133,6 +133,15 @@ impl Shard {
                 || held.asks.iter().any(|(topic, _)| **topic == **name)
                 || self.is_proven_here(name, position.seq)
             {
+                continue;
+            }
+            let closes = held.subscribe.on_lost == OnLost::Close;
+            if closes && self.archive.has_hole_behind(name, position.seq) {
+                let hole = Verdict::Hole {
+                    to: position.seq + 1,
+                    oldest: None,
+                };
+                held.verdicts.insert(name.clone(), hole);
                 continue;
             }
             let topic: Arc<str> = name.as_str().into();

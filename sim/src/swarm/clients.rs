@@ -83,7 +83,8 @@ impl World {
         self.oracle.opened(self.peers[at].id);
         let id = self.servers[server].units[unit].id;
         self.oracle.served_by(self.peers[at].id, id);
-        let trimmed = self.setup.stream_max < usize::MAX && config.history_bytes > 0;
+        let trims = self.setup.stream_max < usize::MAX || self.setup.last_values;
+        let trimmed = trims && config.history_bytes > 0;
         let early = !self.servers[server].feed.is_ready();
         let refused = early && (1..1_000).contains(&self.setup.feed.payload_bytes_max);
         if self.setup.values_bounded || trimmed || refused {

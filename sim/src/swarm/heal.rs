@@ -32,9 +32,17 @@ impl World {
                 return self.all_get_more();
             }
         }
-        Err(Failure(format!(
-            "not well after {BOUND_SECS} s without faults"
-        )))
+        let unread = (0..self.servers.len()).filter(|at| !self.in_sync(*at));
+        let unread: Vec<_> = unread.map(|at| &self.servers[at].link).collect();
+        let what = format!(
+            "not well after {BOUND_SECS} s without faults; servers have yet to read: {unread:?}"
+        );
+        // Who comes and goes is the first to be asked.
+        let absent = self.peers.iter().find(|peer| peer.home.is_none());
+        match absent {
+            Some(peer) => Err(self.oracle.accuse(peer.id, what).into()),
+            None => Err(Failure(what)),
+        }
     }
 
     fn end_faults(&mut self) -> Check {

@@ -141,7 +141,9 @@ impl Server {
         let link = &self.link;
         let fetching = link.fetching && link.connected && link.consumer.is_some();
         let heartbeat = fetching.then_some(link.heartbeat_at.max(link.mute_until));
-        let answer = (link.command.is_some() && link.mute_until > now).then_some(link.mute_until);
+        // What the upstream has to say it says once it is heard again.
+        let heard = link.command.is_some() || fetching;
+        let answer = (heard && link.mute_until > now).then_some(link.mute_until);
         let shards = self
             .units
             .iter()

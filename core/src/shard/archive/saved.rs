@@ -50,6 +50,7 @@ impl Code for Archive {
             requests,
             was_everything,
             pause,
+            holes,
         } = self;
         bytes_max.put(out);
         fetches_max.put(out);
@@ -65,6 +66,7 @@ impl Code for Archive {
         requests.put(out);
         was_everything.put(out);
         pause.put(out);
+        holes.put(out);
     }
 
     fn get(from: &mut Reader<'_>) -> Result<Self, Broken> {
@@ -89,6 +91,7 @@ impl Code for Archive {
         archive.requests = Code::get(from)?;
         archive.was_everything = Code::get(from)?;
         archive.pause = Code::get(from)?;
+        archive.holes = Code::get(from)?;
         Ok(archive)
     }
 }
