@@ -176,3 +176,24 @@ fn what_a_grant_allowed_is_flushed_no_longer_than_the_grant_lasts() {
     );
     world.hang_up(client, CloseReason::Client);
 }
+
+#[test]
+fn who_closes_while_it_is_flushed_is_not_waited_for_until_the_drain_ends() {
+    let config = Config {
+        write_stall: Duration::ZERO,
+        ..Config::default()
+    };
+    let close_timeout = config.close_timeout;
+    let mut world = World::with(config);
+    let client = world.subscriber(json!({"channels":["A"]}));
+    world.stall(client);
+    world.publish_all(&["A"; 3]);
+    drain(&mut world, 30_000);
+    world.advance_ms(25_000);
+    world.message(client, Message::Close(Some(1000)));
+    world.advance(close_timeout - Duration::from_millis(1));
+    world.expect_no_output();
+    world.advance_ms(1);
+    world.expect_drop(client, CloseReason::Draining);
+    world.take(client);
+}

@@ -127,6 +127,7 @@ impl Shard {
             self.at(index).extra_mut().closing = Some(closing);
         }
         self.say_close(index, now);
+        self.file(index);
     }
 
     /// Begins to end a connection after all that was published until now.

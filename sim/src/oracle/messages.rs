@@ -57,7 +57,7 @@ impl Client {
             // Whole on one of the lines that it may be.
             let chains = truth
                 .lines_of(epoch)
-                .map(|(_, line)| self.in_chain(truth, line, &name, channel, seq, m.prev));
+                .map(|(_, line)| self.in_chain(laws, truth, line, &name, channel, seq, m.prev));
             chains.reduce(Result::or).unwrap_or(Ok(()))?;
         }
         self.chains.insert(channel.clone(), seq);
@@ -78,8 +78,10 @@ impl Client {
     }
 
     /// Whether a live message follows what came before it.
+    #[allow(clippy::too_many_arguments, reason = "one judgement of one message")]
     fn in_chain(
         &self,
+        laws: Laws,
         truth: &Truth,
         line: &Line,
         name: &str,
@@ -107,6 +109,8 @@ impl Client {
             (Some(prev), Some(have)) => {
                 prev == have || sub.is_lost(prev) || prev < have && sub.is_lost(have)
             }
+            // A channel that the server refuses is left out when a number line begins, and not of its history.
+            (Some(_), None) if laws.values_bounded && sub.wants_newest => true,
             (Some(prev), None) => sub.base.is_none_or(|base| prev <= base) || sub.is_lost(prev),
         };
         if !whole {

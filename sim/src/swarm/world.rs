@@ -252,6 +252,7 @@ impl World {
             }
             self.now = self.now.max(due);
             self.grant();
+            self.pump()?;
             self.timers()?;
             self.pump()?;
             self.in_time()?;
