@@ -58,6 +58,29 @@ async fn a_message_is_taken_once_by_its_idempotency_key() {
     }
 }
 
+/// Names and keys may have nearly every character, above all the colon, which many use between their parts.
+#[tokio::test]
+async fn a_key_is_never_taken_for_one_of_another_channel() {
+    let server = serve(&[]).await;
+    let addr = server.local_addr();
+    for (channel, key, seq, duplicate) in [
+        ("a", "b:order-7", 1, false),
+        ("a:b", "order-7", 2, false),
+        ("a:b:order-7", ":", 3, false),
+        ("a:b:order-7:", ":", 4, false),
+        ("a:b", "order-7", 2, true),
+        ("a", "b:order-7", 1, true),
+    ] {
+        let key = format!("Idempotency-Key: {key}");
+        let answer = post(addr, channel, &[JSON, &key], "1").await;
+        let mut expected = serde_json::json!({ "channel": channel, "seq": seq });
+        if duplicate {
+            expected["duplicate"] = true.into();
+        }
+        assert_eq!(answer.json(), expected, "{channel} {key}");
+    }
+}
+
 /// A publisher that goes away in the middle, and comes again with the same key, has published once.
 #[tokio::test]
 async fn a_publisher_that_did_not_wait_for_the_answer_may_ask_again() {
