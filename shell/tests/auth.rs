@@ -295,7 +295,7 @@ async fn what_is_revoked_is_closed_when_the_list_is_read_again() {
         say(&mut streams[index], json!({"type":"heartbeat"})).await;
         assert_eq!(message(&mut streams[index]).await["type"], "pong");
     }
-    assert_eq!(metric(addr, "ws_reloads_total{outcome=\"ok\"}").await, "1");
+    assert_eq!(metric(addr, "ws_reloads_total{outcome=\"ok\"}").await, "2");
     // A list that cannot be read is no list without entries.
     std::fs::remove_file(&list).expect("the list");
     server.reload().await;
@@ -305,6 +305,17 @@ async fn what_is_revoked_is_closed_when_the_list_is_read_again() {
         metric(addr, "ws_reloads_total{outcome=\"failed\"}").await,
         "1"
     );
+    // Nor does what is wrong with the keys keep a token from being revoked.
+    std::fs::remove_file(&secret).expect("the secret");
+    write(dir.path(), "revoked", "one\n");
+    server.reload().await;
+    assert_eq!(closed(&mut streams[0]).await, (4001, "revoked".into()));
+    say(&mut streams[2], json!({"type":"heartbeat"})).await;
+    assert_eq!(message(&mut streams[2]).await["type"], "pong");
+    for (outcome, count) in [("ok", "4"), ("failed", "2")] {
+        let series = format!("ws_reloads_total{{outcome=\"{outcome}\"}}");
+        assert_eq!(metric(addr, &series).await, count, "{outcome}");
+    }
 }
 
 /// Nothing that costs more than a good token: bad ones are bounded by the rate of messages.

@@ -1,5 +1,7 @@
 //! The files of keys: which are taken, what is said of the others, and reading them again.
 
+use std::sync::Arc;
+
 use base64::engine::general_purpose::STANDARD;
 
 use super::*;
@@ -196,7 +198,7 @@ fn rules_without_keys_are_refused() {
 }
 
 #[test]
-fn what_is_read_again_holds_at_once_and_what_cannot_be_changes_nothing() {
+fn keys_and_revoked_tokens_are_read_again_each_by_themselves_all_or_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let (old, new) = (
         Issuer::new(SECRET),
@@ -206,31 +208,39 @@ fn what_is_read_again_holds_at_once_and_what_cannot_be_changes_nothing() {
     let outcomes =
         || [&old, &new].map(|issuer| verify(&auth, &issuer.token(Kind::Hs256, &claims())).err());
     assert_eq!(outcomes(), [None, Some(TokenFault::Signature)]);
+    let list = Arc::clone(auth.revoked().expect("there is a list"));
     write(dir.path(), "keys.json", new.key_set().to_string());
-    assert_eq!(
-        auth.reload(),
-        Ok("4 keys, 3 passed over, 2 tokens revoked".to_owned())
-    );
+    assert_eq!(auth.reload(), Ok("4 keys, 3 passed over".to_owned()));
+    assert_eq!(list.reload(), Ok("2 tokens revoked".to_owned()));
     assert_eq!(outcomes(), [Some(TokenFault::Signature), None]);
 
+    // Keys that are broken stay as they were, and the list that came with them holds.
+    assert!(!auth.is_revoked("1"));
     write(dir.path(), "keys.json", "{");
+    write(dir.path(), "revoked", "1\n");
     assert!(
         auth.reload()
             .expect_err("no JSON")
             .ends_with("keys.json: line 1: it is not JSON")
     );
-    assert_eq!(outcomes(), [Some(TokenFault::Signature), None]);
-
-    assert!(!auth.is_revoked("1"));
-    write(dir.path(), "keys.json", new.key_set().to_string());
-    write(dir.path(), "revoked", "1\n");
-    assert_eq!(
-        auth.reload(),
-        Ok("4 keys, 3 passed over, 1 tokens revoked".to_owned())
-    );
+    assert_eq!(list.reload(), Ok("1 tokens revoked".to_owned()));
     assert!(auth.is_revoked("1") && !auth.is_revoked(REVOKED));
     assert_eq!(
         outcomes(),
         [Some(TokenFault::Signature), Some(TokenFault::Revoked)]
+    );
+
+    // And the other way round.
+    write(dir.path(), "keys.json", old.key_set().to_string());
+    write(dir.path(), "revoked", b"\xFF");
+    assert_eq!(auth.reload(), Ok("4 keys, 3 passed over".to_owned()));
+    assert!(
+        list.reload()
+            .expect_err("no text")
+            .ends_with("revoked: it is not UTF-8")
+    );
+    assert_eq!(
+        outcomes(),
+        [Some(TokenFault::Revoked), Some(TokenFault::Signature)]
     );
 }
