@@ -56,10 +56,21 @@ fn load(path: &Path) -> Result<Ids, String> {
     files::named(path, ids)
 }
 
-/// Empty lines and those that begin with `#` are passed over.
 fn parse(bytes: &[u8]) -> Result<Ids, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-    let ids = text.lines().map(str::trim);
-    let ids = ids.filter(|id| !id.is_empty() && !id.starts_with('#'));
-    Ok(ids.map(Into::into).collect())
+    Ok(entries(text).map(Into::into).collect())
+}
+
+/// What stands in a list. Empty lines and those that begin with `#` are passed over.
+fn entries(text: &str) -> impl Iterator<Item = &str> {
+    // Some editors mark a file as UTF-8 with it.
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let lines = text.lines().map(str::trim);
+    lines.filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// Whether an id can stand in a list: on a line of its own it is what is read there. Control characters are
+/// no part of a line that people can write.
+pub(super) fn can_hold(id: &str) -> bool {
+    entries(id).eq([id]) && !id.chars().any(char::is_control)
 }
