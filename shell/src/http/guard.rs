@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hyper::header::{
-    AUTHORIZATION, FORWARDED, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE,
+    AUTHORIZATION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VIA,
+    WWW_AUTHENTICATE,
 };
 use hyper::http::request::Parts;
 use hyper::{StatusCode, Version};
@@ -15,6 +16,15 @@ use crate::auth::publishers::Publisher;
 use crate::proxy;
 use crate::server::shared::{Entrance, Shared};
 use crate::settings::{Secret, Settings};
+
+/// Who is at the other end of a socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    /// The client's address, as far as it is known yet.
+    pub(super) addr: SocketAddr,
+    /// It is a trusted proxy, and who asks may be anybody.
+    pub(super) is_proxy: bool,
+}
 
 /// The host that the request is for, as `name` or `name:port`; `None` with HTTP/1.0, which need not
 /// say (RFC 9112 3.2: the authority of an absolute target goes before the Host header).
@@ -136,7 +146,7 @@ pub(super) fn client(
 pub(super) fn check_publisher(
     shared: &Shared,
     headers: &HeaderMap,
-    peer: SocketAddr,
+    peer: Peer,
 ) -> Result<Option<Arc<Publisher>>, Box<Reply>> {
     let publishers = shared.publishers.as_ref();
     let shown = headers.get(AUTHORIZATION).and_then(bearer);
@@ -164,7 +174,7 @@ pub(super) fn check_bearer(
     shared: &Shared,
     entrance: Entrance,
     headers: &HeaderMap,
-    peer: SocketAddr,
+    peer: Peer,
     token: Option<&Secret>,
 ) -> Result<(), Box<Reply>> {
     check(shared, entrance, headers, peer, token, false)
@@ -174,7 +184,7 @@ fn check(
     shared: &Shared,
     entrance: Entrance,
     headers: &HeaderMap,
-    peer: SocketAddr,
+    peer: Peer,
     token: Option<&Secret>,
     has_others: bool,
 ) -> Result<(), Box<Reply>> {
@@ -188,10 +198,8 @@ fn check(
             Err(unauthorized("This token is not accepted."))
         };
     }
-    let proxied = headers.keys().any(|name| {
-        name == FORWARDED || name == ORIGIN || name.as_str().starts_with("x-forwarded-")
-    });
-    if shared.is_loopback(entrance) && peer.ip().to_canonical().is_loopback() && !proxied {
+    let is_here = !peer.is_proxy && peer.addr.ip().to_canonical().is_loopback();
+    if shared.is_loopback(entrance) && is_here && !headers.keys().any(tells_of_others) {
         return Ok(());
     }
     if token.is_some() || has_others {
@@ -205,6 +213,14 @@ fn check(
         "forbidden",
         message,
     )))
+}
+
+/// Whether a header is one that web pages cannot leave out, or that some proxy adds.
+fn tells_of_others(name: &HeaderName) -> bool {
+    const OF_PROXIES: [&str; 3] = ["x-real-ip", "cf-connecting-ip", "true-client-ip"];
+    [ORIGIN, FORWARDED, VIA].contains(name)
+        || name.as_str().starts_with("x-forwarded")
+        || OF_PROXIES.contains(&name.as_str())
 }
 
 fn unauthorized(message: &str) -> Box<Reply> {

@@ -128,6 +128,37 @@ async fn every_bad_publish_has_its_answer() {
     assert_eq!((answer.status, &answer.json()["seq"]), (200, &1.into()));
 }
 
+/// It may be a proxy on this machine that asks, for anybody.
+#[tokio::test]
+async fn what_tells_of_a_proxy_is_of_no_program_on_this_machine() {
+    let server = serve(&[]).await;
+    let addr = server.local_addr();
+    for line in [
+        "Forwarded: for=127.0.0.1",
+        "Via: 1.1 proxy",
+        "X-Forwarded-For: 127.0.0.1",
+        "X-Forwarded-Proto: http",
+        "X-Forwarded: for=127.0.0.1",
+        "X-Real-IP: 127.0.0.1",
+        "CF-Connecting-IP: 127.0.0.1",
+        "True-Client-IP: 127.0.0.1",
+        "via:",
+    ] {
+        let answer = post(addr, "BTC", &[JSON, line], "1").await;
+        let found = (answer.status, answer.error());
+        assert_eq!(found, (403, "forbidden".to_owned()), "{line}");
+        let clients = format!("GET /debug/clients HTTP/1.1\r\nHost: localhost\r\n{line}\r\n\r\n");
+        let answer = ask(addr, clients).await;
+        let found = (answer.status, answer.error());
+        assert_eq!(found, (403, "forbidden".to_owned()), "{line}");
+    }
+    // Other headers, also of names that begin alike, say nothing of a proxy.
+    for line in ["User-Agent: curl", "X-Real: 1", "Viaduct: 1"] {
+        let answer = post(addr, "BTC", &[JSON, line], "1").await;
+        assert_eq!(answer.status, 200, "{line}");
+    }
+}
+
 #[tokio::test]
 async fn a_token_lets_others_publish_than_programs_on_this_machine() {
     let server = serve_on("0.0.0.0:0", &["--publish-token", "open-sesame-0123456789"]).await;
