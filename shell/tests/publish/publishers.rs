@@ -125,9 +125,14 @@ async fn every_bad_file_of_publishers_is_refused_without_a_word_of_its_tokens() 
             "publisher = [\"hunter2\"]",
             "publisher 1: [[publisher]] is no table",
         ),
+        // What stands in a wrong place may be a token.
         (
-            "[[publisher]]\nNAME = 1",
-            "publisher 1: there is no key NAME",
+            "[[publisher]]\nhunter2 = 1",
+            "publisher 1: it has a key that is none of name, token, token_sha256, channels and payload_bytes_max",
+        ),
+        (
+            "[[publisher]]\nname = \"a\"\nTOKEN\nchannels = [\"A\"]\n[[publisher]]\nname = \"b\"\n\"hunter2-0123456789\" = []",
+            "publisher 2: it has a key that is none of name, token, token_sha256, channels and payload_bytes_max",
         ),
         ("[[publisher]]\nname = 7", "publisher 1: name is not a text"),
         (
@@ -156,7 +161,19 @@ async fn every_bad_file_of_publishers_is_refused_without_a_word_of_its_tokens() 
         ),
         (
             "[[publisher]]\nname = \"a\"\nTOKEN\nchannels = [\"A*\"]",
-            "publisher 1: channels: \"A*\" is no name or pattern",
+            "publisher 1: entry 1 of channels is no name or pattern",
+        ),
+        (
+            "[[publisher]]\nname = \"a\"\nTOKEN\nchannels = [\"A\", \"hunter2 0123456789\"]",
+            "publisher 1: entry 2 of channels is no name or pattern",
+        ),
+        (
+            "[[publisher]]\nname = \"a\"\nTOKEN\nchannels = [\"A\", \"B.*\", {TOKEN}]",
+            "publisher 1: entry 3 of channels is no name or pattern",
+        ),
+        (
+            "[[publisher]]\nname = \"a\"\nTOKEN\nchannels = [\"A\"]\npayload_bytes_max = \"hunter2\"",
+            "publisher 1: payload_bytes_max is no size above 0",
         ),
         (
             "[[publisher]]\nname = \"a\"\nTOKEN\nchannels = [\"A\"]\npayload_bytes_max = 0",
