@@ -59,15 +59,15 @@ pub(super) fn check_host(
     let Some(host) = host else { return Ok(()) };
     let allowed = &shared.settings.allowed_hosts;
     let name = name_of(host);
-    let is_harmless = is_loopback_name(name)
+    let is_address = |name: &str| name.parse::<IpAddr>().is_ok();
+    let is_harmless = name.is_some_and(is_loopback_name)
         || (!shared.is_loopback(entrance)
-            && (entrance == Entrance::Admin
-                || allowed.is_empty()
-                || name.parse::<IpAddr>().is_ok()));
+            && (entrance == Entrance::Admin || allowed.is_empty() || name.is_some_and(is_address)));
+    let is = |allowed: &String, text: &str| allowed.eq_ignore_ascii_case(text);
     if is_harmless
         || allowed
             .iter()
-            .any(|a| a.eq_ignore_ascii_case(host) || a.eq_ignore_ascii_case(name))
+            .any(|a| is(a, host) || name.is_some_and(|name| is(a, name)))
     {
         return Ok(());
     }
@@ -240,12 +240,16 @@ pub(super) fn bearer(value: &HeaderValue) -> Option<&[u8]> {
         .then(|| token.trim_ascii())
 }
 
-/// A host without its port.
-fn name_of(host: &str) -> &str {
-    if let Some(rest) = host.strip_prefix('[') {
-        return rest.split_once(']').map_or(host, |(address, _)| address);
-    }
-    host.split_once(':').map_or(host, |(name, _)| name)
+/// A host without its port; `None`: what follows the name is no port (RFC 3986 3.2.3, where it may have no
+/// digits), and whatever it is, the name is not that of the host.
+fn name_of(host: &str) -> Option<&str> {
+    let (name, rest) = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let is_whole = rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port);
+    is_whole.then_some(name)
 }
 
 fn is_loopback_name(name: &str) -> bool {
@@ -276,8 +280,22 @@ mod tests {
             ("0.0.0.0", false),
             ("", false),
             ("[::1", false),
+            ("localhost:", true),
+            ("[::1]:", true),
+            ("::1", false),
+            ("[::1]evil.example", false),
+            ("[::1]3004", false),
+            ("[::1].evil.example:80", false),
+            ("[::1]:80@evil.example", false),
+            ("[::1]:80:80", false),
+            ("127.0.0.1:80@evil.example", false),
+            ("127.0.0.1@evil.example", false),
+            ("localhost:evil.example", false),
+            ("localhost:+80", false),
+            ("localhost:80 ", false),
         ] {
-            assert_eq!(is_loopback_name(name_of(host)), loopback, "{host}");
+            let found = name_of(host).is_some_and(is_loopback_name);
+            assert_eq!(found, loopback, "{host}");
         }
     }
 }
