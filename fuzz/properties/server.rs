@@ -187,7 +187,7 @@ impl Stream for Socket {
     async fn establish(mut self, prelude: Prelude<'_>) -> Result<Self, Unestablished<Self>> {
         if prelude.is_proxied {
             match proxy::read(&mut self).await {
-                Ok(client) => self.peer = client.unwrap_or(self.peer),
+                Ok(party) => self.peer = party.address().unwrap_or(self.peer),
                 Err(error) => {
                     let (layer, stream) = (Layer::Proxy, self);
                     return Err(Unestablished {

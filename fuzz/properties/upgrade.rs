@@ -4,7 +4,7 @@
 use std::cell::OnceCell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use odin_shell::proxy;
+use odin_shell::proxy::{self, Party};
 
 use super::server::{PROXY, STRANGER, Server};
 
@@ -220,16 +220,16 @@ fn header(bytes: &[u8]) {
     let read = read.expect("bytes that are there are not waited for");
     let expected = specified(bytes);
     match (read, expected) {
-        (Ok(address), Some((expected, length))) => {
-            assert_eq!((address, bytes.len() - rest.len()), (expected, length));
+        (Ok(party), Some((expected, length))) => {
+            assert_eq!((party, bytes.len() - rest.len()), (expected, length));
         }
         (Err(_), None) => {}
         (read, expected) => panic!("{read:?} is not {expected:?}"),
     }
 }
 
-/// The address in a header, and how long the header is; `None`: it is not whole, or malformed.
-fn specified(bytes: &[u8]) -> Option<(Option<SocketAddr>, usize)> {
+/// For whom a header is, and how long it is; `None`: it is not whole, or malformed.
+fn specified(bytes: &[u8]) -> Option<(Party, usize)> {
     let fixed = bytes.get(..16)?;
     let length = usize::from(fixed[14]) * 256 + usize::from(fixed[15]);
     if &fixed[..12] != b"\r\n\r\n\0\r\nQUIT\n" || length > 2048 {
@@ -239,9 +239,14 @@ fn specified(bytes: &[u8]) -> Option<(Option<SocketAddr>, usize)> {
     if fixed[12] != 0x20 && fixed[12] != 0x21 {
         return None;
     }
+    let party = |address: Option<SocketAddr>| match (fixed[12], address) {
+        (0x20, _) => Party::Own,
+        (_, None) => Party::Unnamed,
+        (_, Some(address)) => Party::Client(address),
+    };
     let port = |at: usize| u16::from_be_bytes([rest[at], rest[at + 1]]);
     let (address, addresses): (Option<SocketAddr>, usize) = match fixed[13] {
-        0x00 => return Some((None, 16 + length)),
+        0x00 => return Some((party(None), 16 + length)),
         0x11 if length >= 12 => {
             let ip = Ipv4Addr::new(rest[0], rest[1], rest[2], rest[3]);
             (Some((ip, port(8)).into()), 12)
@@ -258,7 +263,7 @@ fn specified(bytes: &[u8]) -> Option<(Option<SocketAddr>, usize)> {
         let value = rest.get(at + 1..at + 3)?;
         at += 3 + usize::from(value[0]) * 256 + usize::from(value[1]);
     }
-    (at == length).then(|| (address.filter(|_| fixed[12] == 0x21), 16 + length))
+    (at == length).then(|| (party(address), 16 + length))
 }
 
 /// Reads the lines as values of `X-Forwarded-For`: what is found is the last that is no proxy, and what stands

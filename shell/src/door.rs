@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use crate::listener::{
     Accepted, Acceptor, Layer, Listener, Prelude, Stream, Tuning, Unestablished,
 };
-use crate::proxy;
+use crate::proxy::{self, Party};
 use crate::tls::TlsSocket;
 
 /// Accepts [`Socket`]s on TCP.
@@ -43,10 +43,10 @@ impl Listener for Door {
 #[derive(Debug)]
 pub(crate) enum Socket {
     Plain(TcpStream),
-    /// Of a proxy that speaks for a client.
-    Proxied(Box<(TcpStream, SocketAddr)>),
+    /// Of a proxy that speaks for somebody.
+    Proxied(Box<(TcpStream, Party)>),
     /// With TLS, maybe of such a proxy as well.
-    Tls(Box<(TlsSocket, Option<SocketAddr>)>),
+    Tls(Box<(TlsSocket, Party)>),
 }
 
 impl Socket {
@@ -59,11 +59,26 @@ impl Socket {
     }
 
     /// For whom the other side speaks.
-    fn client(&self) -> Option<SocketAddr> {
+    fn party(&self) -> Party {
         match self {
-            Self::Plain(_) => None,
-            Self::Proxied(proxied) => Some(proxied.1),
+            Self::Plain(_) => Party::Own,
+            Self::Proxied(proxied) => proxied.1,
             Self::Tls(tls) => tls.1,
+        }
+    }
+
+    fn with(self, party: Party) -> Self {
+        match self {
+            Self::Plain(tcp) if party == Party::Own => Self::Plain(tcp),
+            Self::Plain(tcp) => Self::Proxied(Box::new((tcp, party))),
+            Self::Proxied(mut proxied) => {
+                proxied.1 = party;
+                Self::Proxied(proxied)
+            }
+            Self::Tls(mut tls) => {
+                tls.1 = party;
+                Self::Tls(tls)
+            }
         }
     }
 }
@@ -136,7 +151,8 @@ impl Stream for Socket {
     }
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.client().map_or_else(|| self.tcp().peer_addr(), Ok)
+        let client = self.party().address();
+        client.map_or_else(|| self.tcp().peer_addr(), Ok)
     }
 
     fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -159,22 +175,21 @@ impl Stream for Socket {
     async fn establish(mut self, prelude: Prelude<'_>) -> Result<Self, Unestablished<Self>> {
         if prelude.is_proxied {
             match proxy::read(&mut self).await {
-                Ok(Some(client)) => self = self.speaks_for(client),
-                Ok(None) => {}
+                Ok(party) => self = self.with(party),
                 Err(error) => return Err(Unestablished::new(Layer::Proxy, error, self)),
             }
         }
         let Some(certificates) = prelude.tls else {
             return Ok(self);
         };
-        let client = self.client();
+        let party = self.party();
         let tcp = match self {
             Self::Plain(tcp) => tcp,
             Self::Proxied(proxied) => proxied.0,
             Self::Tls(_) => return Ok(self),
         };
         match certificates.acceptor().accept(tcp).into_fallible().await {
-            Ok(stream) => Ok(Self::Tls(Box::new((TlsSocket::new(stream), client)))),
+            Ok(stream) => Ok(Self::Tls(Box::new((TlsSocket::new(stream), party)))),
             Err((error, tcp)) => {
                 let stream = Self::Plain(tcp);
                 Err(Unestablished::new(Layer::Tls, error, stream))
@@ -183,17 +198,11 @@ impl Stream for Socket {
     }
 
     fn speaks_for(self, client: SocketAddr) -> Self {
-        match self {
-            Self::Plain(tcp) => Self::Proxied(Box::new((tcp, client))),
-            Self::Proxied(mut proxied) => {
-                proxied.1 = client;
-                Self::Proxied(proxied)
-            }
-            Self::Tls(mut tls) => {
-                tls.1 = Some(client);
-                Self::Tls(tls)
-            }
-        }
+        self.with(Party::Client(client))
+    }
+
+    fn speaks_for_itself(&self) -> bool {
+        self.party() == Party::Own
     }
 }
 

@@ -127,6 +127,12 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sized + 'static {
         let _ = client;
         self
     }
+
+    /// Whether the other side, a proxy that has just said for whom it is, is there for nobody but itself. A
+    /// stream that does not keep that is believed to be for somebody else.
+    fn speaks_for_itself(&self) -> bool {
+        false
+    }
 }
 
 /// What accepts streams.

@@ -23,12 +23,33 @@ const REST_BYTES_MAX: usize = 2048;
 /// that ask whether the server lives.
 pub(crate) const LOCAL: [u8; FIXED_BYTES] = *b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
 
-/// Reads a header, and not a byte more: the address of the client, or `None` where the connection is
-/// the proxy's own or the address is of a kind that no limit knows.
+/// For whom a connection is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Party {
+    /// For whoever made it, which a proxy says with the command `LOCAL`.
+    Own,
+    /// For somebody of whom a proxy tells no address, or one of a kind that no limit knows.
+    Unnamed,
+    /// For the client with this address.
+    Client(SocketAddr),
+}
+
+impl Party {
+    /// The address, where a proxy told one.
+    #[must_use]
+    pub fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Own | Self::Unnamed => None,
+            Self::Client(address) => Some(address),
+        }
+    }
+}
+
+/// Reads a header, and not a byte more.
 ///
 /// # Errors
 /// `InvalidData` where it is no header; whatever the stream says.
-pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
+pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Party> {
     let mut fixed = [0; FIXED_BYTES];
     // What cannot become a header is not waited for.
     stream.read_exact(&mut fixed[..1]).await?;
@@ -53,8 +74,7 @@ fn malformed() -> io::Error {
 }
 
 /// `None`: malformed. The parts are those of the specification, 2.2.
-#[allow(clippy::option_option, reason = "no header, and no address in it")]
-fn parse(version_and_command: u8, family: u8, rest: &[u8]) -> Option<Option<SocketAddr>> {
+fn parse(version_and_command: u8, family: u8, rest: &[u8]) -> Option<Party> {
     let is_local = match version_and_command {
         0x20 => true,
         0x21 => false,
@@ -80,11 +100,16 @@ fn parse(version_and_command: u8, family: u8, rest: &[u8]) -> Option<Option<Sock
         // Unix sockets: nothing that a limit per address could count.
         0x31 => (None, rest.get(216..)?),
         // Unspecified: what follows is not to be looked at.
-        0x00 => return Some(None),
+        0x00 => (None, &[][..]),
         // Datagrams have no connections.
         _ => return None,
     };
-    is_well_formed(extra).then_some(address.filter(|_| !is_local))
+    let party = match address {
+        _ if is_local => Party::Own,
+        Some(address) => Party::Client(address),
+        None => Party::Unnamed,
+    };
+    is_well_formed(extra).then_some(party)
 }
 
 /// Whether the extensions are whole: a type, a length in two bytes, a value.
@@ -141,9 +166,9 @@ fn address(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LOCAL, NoAddress, REST_BYTES_MAX, SIGNATURE, forwarded, read};
+    use super::{LOCAL, NoAddress, Party, REST_BYTES_MAX, SIGNATURE, forwarded, read};
     use std::io::ErrorKind;
-    use std::net::{IpAddr, SocketAddr};
+    use std::net::IpAddr;
 
     /// A header of these parts, followed by what is not of it.
     fn header(command: u8, family: u8, length: usize, rest: &[u8]) -> Vec<u8> {
@@ -158,7 +183,7 @@ mod tests {
         header(command, family, rest.len(), rest)
     }
 
-    async fn whole(bytes: &[u8]) -> Result<Option<SocketAddr>, ErrorKind> {
+    async fn whole(bytes: &[u8]) -> Result<Party, ErrorKind> {
         let with_more = [bytes, b"GET"].concat();
         let mut stream = &with_more[..];
         let read = read(&mut stream).await.map_err(|error| error.kind());
@@ -178,20 +203,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_header_gives_its_address() {
+    async fn every_header_says_for_whom_it_is() {
+        let client = |text: &str| Party::Client(text.parse().expect("an address"));
         let with_extra = [&V4[..], &[0x05, 0, 2, 1, 2, 0x04, 0, 0]].concat();
-        for (bytes, address) in [
-            (of(0x21, 0x11, &V4), Some("203.0.113.7:50000")),
-            (of(0x21, 0x11, &with_extra), Some("203.0.113.7:50000")),
-            (of(0x21, 0x21, &v6()), Some("[2001:db8::9]:50000")),
-            (of(0x20, 0x11, &V4), None),
-            (of(0x20, 0x00, &[]), None),
-            (LOCAL.to_vec(), None),
-            (of(0x21, 0x00, b"whatever"), None),
-            (of(0x21, 0x31, &[7; 216]), None),
+        for (bytes, party) in [
+            (of(0x21, 0x11, &V4), client("203.0.113.7:50000")),
+            (of(0x21, 0x11, &with_extra), client("203.0.113.7:50000")),
+            (of(0x21, 0x21, &v6()), client("[2001:db8::9]:50000")),
+            (of(0x20, 0x11, &V4), Party::Own),
+            (of(0x20, 0x31, &[7; 216]), Party::Own),
+            (of(0x20, 0x00, b"whatever"), Party::Own),
+            (LOCAL.to_vec(), Party::Own),
+            (of(0x21, 0x00, &[]), Party::Unnamed),
+            (of(0x21, 0x00, b"whatever"), Party::Unnamed),
+            (of(0x21, 0x31, &[7; 216]), Party::Unnamed),
         ] {
-            let expected = address.map(|text| text.parse().expect("an address"));
-            assert_eq!(whole(&bytes).await, Ok(expected), "{bytes:?}");
+            assert_eq!(whole(&bytes).await, Ok(party), "{bytes:?}");
         }
     }
 

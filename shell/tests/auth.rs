@@ -11,8 +11,8 @@ use common::{
     upgrade_lines,
 };
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 
 /// Asks for an upgrade with these header lines beside the usual ones.
 async fn upgrade(addr: SocketAddr, more: &[String]) -> (TcpStream, Answer) {
@@ -252,6 +252,45 @@ async fn a_connection_ends_with_its_token_unless_it_shows_another_of_the_same_su
     assert_eq!(message(&mut eager).await["channel"], "B");
 }
 
+/// Its socket is full, so that it can be told nothing.
+#[tokio::test]
+async fn who_does_not_read_is_gone_five_seconds_after_its_token() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let secret = secret_file(dir.path());
+    let flags = [
+        "--auth-secret-file",
+        &secret,
+        "--auth-leeway=1s",
+        "--send-buffer=4KiB",
+        "--write-stall=0",
+    ];
+    let server = serve(&flags).await;
+    let addr = server.local_addr();
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(2048).expect("a buffer");
+    let mut stream = socket.connect(addr).await.expect("connect");
+    let claims = claims("alice", &["A"], 3);
+    let request = request(&[upgrade_lines(addr), vec![bearer(&sign(&claims))]].concat());
+    stream.write_all(request.as_bytes()).await.expect("send");
+    assert_eq!(common::answer(&mut stream, false).await.status, 101);
+    say(&mut stream, subscribe("A")).await;
+    for _ in 0..3 {
+        message(&mut stream).await;
+    }
+    let large = format!("\"{}\"", "x".repeat(900_000));
+    assert_eq!(publish(addr, "A", &large).await.status, 200);
+    let expired = "ws_disconnects_total{reason=\"expired\"}";
+    metric_becomes(addr, expired, "1").await;
+    assert_eq!(metric(addr, "ws_connections_active").await, "0");
+    // The leeway, the time to close, and what a busy machine may need.
+    let late = tokens::now() - claims["exp"].as_u64().expect("seconds");
+    assert!((6..12).contains(&late), "{late} s after it expired");
+    // Of the message a part had been written, and it never becomes whole.
+    let mut rest = Vec::new();
+    let ended = stream.read_to_end(&mut rest).await;
+    assert!(rest.len() < large.len(), "{ended:?}");
+}
+
 #[tokio::test]
 async fn what_is_revoked_is_closed_when_the_list_is_read_again() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -295,7 +334,7 @@ async fn what_is_revoked_is_closed_when_the_list_is_read_again() {
         say(&mut streams[index], json!({"type":"heartbeat"})).await;
         assert_eq!(message(&mut streams[index]).await["type"], "pong");
     }
-    assert_eq!(metric(addr, "ws_reloads_total{outcome=\"ok\"}").await, "1");
+    assert_eq!(metric(addr, "ws_reloads_total{outcome=\"ok\"}").await, "2");
     // A list that cannot be read is no list without entries.
     std::fs::remove_file(&list).expect("the list");
     server.reload().await;
@@ -305,6 +344,17 @@ async fn what_is_revoked_is_closed_when_the_list_is_read_again() {
         metric(addr, "ws_reloads_total{outcome=\"failed\"}").await,
         "1"
     );
+    // Nor does what is wrong with the keys keep a token from being revoked.
+    std::fs::remove_file(&secret).expect("the secret");
+    write(dir.path(), "revoked", "one\n");
+    server.reload().await;
+    assert_eq!(closed(&mut streams[0]).await, (4001, "revoked".into()));
+    say(&mut streams[2], json!({"type":"heartbeat"})).await;
+    assert_eq!(message(&mut streams[2]).await["type"], "pong");
+    for (outcome, count) in [("ok", "4"), ("failed", "2")] {
+        let series = format!("ws_reloads_total{{outcome=\"{outcome}\"}}");
+        assert_eq!(metric(addr, &series).await, count, "{outcome}");
+    }
 }
 
 /// Nothing that costs more than a good token: bad ones are bounded by the rate of messages.

@@ -94,6 +94,13 @@ async fn the_host_of_a_loopback_listener_is_loopback_or_allowed() {
         ("evil.example", 403),
         ("localhost.evil.example", 403),
         ("192.0.2.1:3004", 403),
+        // A loopback address in front of something else is the name of something else.
+        ("[::1]evil.example", 403),
+        ("[::1].evil.example:80", 403),
+        ("[::1]:80@evil.example", 403),
+        ("127.0.0.1:80@evil.example", 403),
+        ("localhost:evil.example", 403),
+        ("odin.example:80@evil.example", 403),
     ] {
         let answer = ask(
             addr,
@@ -114,6 +121,10 @@ async fn the_host_of_a_loopback_listener_is_loopback_or_allowed() {
         ("GET /live HTTP/1.0\r\n\r\n", 200),
         (
             "GET http://evil.example/live HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            403,
+        ),
+        (
+            "GET http://127.0.0.1:80@evil.example/live HTTP/1.1\r\nHost: localhost\r\n\r\n",
             403,
         ),
     ] {

@@ -51,6 +51,16 @@ fn header(client: &str) -> Vec<u8> {
     bytes
 }
 
+/// A header for a client of which it tells no more than that there is one.
+const UNSPECIFIED: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x00\x00\x00";
+
+/// A header for a client on a Unix socket of the proxy's machine.
+fn unix() -> Vec<u8> {
+    let mut bytes = b"\r\n\r\n\0\r\nQUIT\n\x21\x31\x00\xD8".to_vec();
+    bytes.extend([0; 216]);
+    bytes
+}
+
 /// What a proxy sends for its own.
 const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
 
@@ -194,13 +204,15 @@ async fn who_is_announced_by_the_proxy_protocol_counts_by_its_own_address() {
 #[tokio::test]
 async fn the_address_of_a_client_behind_a_proxy_is_shown_to_administrators() {
     let flags = [
-        "--trusted-proxies=127.0.0.1",
+        "--trusted-proxies=127.0.0.9",
         "--send-buffer=4KiB",
         "--write-stall=0",
     ];
     let (_server, addr, admin) = serve(&flags).await;
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(2048).expect("a buffer");
+    let proxy = "127.0.0.9:0".parse().expect("an address");
+    socket.bind(proxy).expect("an address of this machine");
     let stream = socket.connect(addr).await.expect("connect");
     let (mut stream, _) = upgrade(stream, addr, b"", &["X-Forwarded-For: 203.0.113.7"]).await;
     subscribe(&mut stream, "A").await;
@@ -293,16 +305,47 @@ async fn a_header_has_the_time_of_a_handshake() {
     }
 }
 
-#[tokio::test]
-async fn a_client_behind_a_proxy_on_this_machine_is_no_program_on_it() {
-    let flags = ["--trusted-proxies=127.0.0.1", "--proxy-protocol"];
-    let (_server, addr, _admin) = serve(&flags).await;
+/// What only a program on this machine may without a token, from this address and after these bytes.
+async fn program_only(source: &str, addr: SocketAddr, first: &[u8]) -> [u16; 2] {
     let publish = "POST /publish/A HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
                    Content-Length: 1\r\n\r\n1";
-    for (first, status) in [(&header("203.0.113.7:1")[..], 403), (LOCAL, 200)] {
-        let mut stream = TcpStream::connect(addr).await.expect("connect");
-        let bytes = [first, publish.as_bytes()].concat();
+    let administer = "GET /debug/clients HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut statuses = [0; 2];
+    for (status, request) in statuses.iter_mut().zip([publish, administer]) {
+        let mut stream = connect_from(source, addr).await;
+        let bytes = [first, request.as_bytes()].concat();
         stream.write_all(&bytes).await.expect("send");
-        assert_eq!(answer(&mut stream, true).await.status, status, "{first:?}");
+        *status = answer(&mut stream, true).await.status;
     }
+    statuses
+}
+
+#[tokio::test]
+async fn a_client_behind_a_proxy_on_this_machine_is_no_program_on_it() {
+    let server = common::serve(&["--trusted-proxies=127.0.0.9", "--proxy-protocol"]).await;
+    let addr = server.local_addr();
+    for (name, first, statuses) in [
+        ("somewhere else", header("203.0.113.7:1"), [403; 2]),
+        ("on this machine", header("127.0.0.1:1"), [403; 2]),
+        ("nobody knows where", UNSPECIFIED.to_vec(), [403; 2]),
+        ("on a Unix socket", unix(), [403; 2]),
+        ("the proxy itself", LOCAL.to_vec(), [200; 2]),
+    ] {
+        let found = program_only("127.0.0.9", addr, &first).await;
+        assert_eq!(found, statuses, "{name}");
+    }
+    assert_eq!(program_only("127.0.0.1", addr, b"").await, [200; 2]);
+}
+
+/// Whatever it leaves out of its requests.
+#[tokio::test]
+async fn a_trusted_proxy_on_this_machine_is_no_program_on_it() {
+    let server = common::serve(&["--trusted-proxies=127.0.0.9"]).await;
+    let addr = server.local_addr();
+    assert_eq!(program_only("127.0.0.9", addr, b"").await, [403; 2]);
+    assert_eq!(program_only("127.0.0.1", addr, b"").await, [200; 2]);
+    drop(server);
+    let (_server, _, admin) = serve(&["--trusted-proxies=127.0.0.9", "--proxy-protocol"]).await;
+    assert_eq!(program_only("127.0.0.9", admin, b"").await, [404, 403]);
+    assert_eq!(program_only("127.0.0.1", admin, b"").await, [404, 200]);
 }

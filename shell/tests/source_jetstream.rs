@@ -388,6 +388,11 @@ async fn a_message_with_a_key_is_stored_once_per_channel() {
         ("ETH.trade", Some("k"), (Some(2), false)),
         ("BTC.trade", Some("l"), (Some(3), false)),
         ("BTC.trade", None, (Some(4), false)),
+        // The colon is legal in both: where one ends and the other begins must not be a guess.
+        ("a", Some("b:order-7"), (Some(5), false)),
+        ("a:b", Some("order-7"), (Some(6), false)),
+        ("a", Some("b:order-7"), (Some(5), true)),
+        ("a:b", Some("order-7"), (Some(6), true)),
     ] {
         assert_eq!(
             publish(channel, key).await,

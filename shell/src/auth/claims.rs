@@ -7,6 +7,7 @@ use odin_core::reason::TokenFault;
 use odin_core::shard::Grant;
 use serde_json::Value;
 
+use super::revoked;
 use super::token::Members;
 use crate::settings::Settings;
 
@@ -25,7 +26,7 @@ pub(super) struct Rules {
     audiences: Vec<String>,
     /// The claim that lists the names and patterns that may be subscribed.
     channels: String,
-    /// It must have an id, by which it can be revoked.
+    /// It must have an id, by which it can be revoked: one that the list of revoked tokens can hold.
     needs_id: bool,
 }
 
@@ -58,8 +59,8 @@ impl Claims {
     pub(super) fn read(claims: Members, rules: &Rules) -> Result<Self, TokenFault> {
         let get = |name: &str| claims.0.get(name);
         time(get("iat"))?;
-        let id = text(get("jti"))?.map(Into::into);
-        if rules.needs_id && id.is_none() {
+        let id = text(get("jti"))?;
+        if rules.needs_id && !id.as_deref().is_some_and(revoked::can_hold) {
             return Err(TokenFault::Claims);
         }
         Ok(Self {
@@ -68,7 +69,7 @@ impl Claims {
             audience: audience(get("aud"))?,
             expires: time(get("exp"))?.ok_or(TokenFault::Claims)?,
             not_before: time(get("nbf"))?,
-            id,
+            id: id.map(Into::into),
             channels: channels(get(&rules.channels))?,
         })
     }

@@ -1,7 +1,6 @@
-//! The files that trust comes from: public keys (PEM), key sets (JWKS, RFC 7517), a shared secret, and
-//! the list of revoked tokens. What is wrong with a file is told without a word of what is in it.
+//! The files that trust comes from: public keys (PEM), key sets (JWKS, RFC 7517) and a shared secret. What
+//! is wrong with a file is told without a word of what is in it.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,15 +12,11 @@ use rustls_pki_types::pem::{PemObject, SectionKind};
 use serde_json::Value;
 use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 
-use super::Trust;
 use super::keys::{Key, Keys, Material};
 use crate::settings::Settings;
 
 /// The largest file of keys, in bytes.
 const KEYS_BYTES_MAX: u64 = 1024 * 1024;
-
-/// The largest list of revoked tokens, in bytes.
-const REVOKED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// A shared secret has at least as many bytes as its hash (RFC 7518 3.2).
 const SECRET_BYTES_MIN: usize = 32;
@@ -39,7 +34,6 @@ const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 pub(super) struct Sources {
     keys: Vec<PathBuf>,
     secret: Option<PathBuf>,
-    revoked: Option<PathBuf>,
 }
 
 impl Sources {
@@ -47,12 +41,11 @@ impl Sources {
         Self {
             keys: settings.auth_keys.clone(),
             secret: settings.auth_secret_file.clone(),
-            revoked: settings.auth_revoked.clone(),
         }
     }
 
     /// Reads everything, and says in numbers what there was.
-    pub(super) fn read(&self) -> Result<(Trust, String), String> {
+    pub(super) fn read(&self) -> Result<(Keys, String), String> {
         let mut keys = Vec::new();
         let mut skipped = 0;
         for path in &self.keys {
@@ -77,20 +70,8 @@ impl Sources {
                 Keys::MAX
             ));
         }
-        let revoked = match &self.revoked {
-            None => HashSet::new(),
-            Some(path) => named(
-                path,
-                read(path, REVOKED_BYTES_MAX).and_then(|bytes| revoked(&bytes)),
-            )?,
-        };
-        let read = format!(
-            "{} keys, {skipped} passed over, {} tokens revoked",
-            keys.len(),
-            revoked.len()
-        );
-        let keys = Keys::new(keys);
-        Ok((Trust { keys, revoked }, read))
+        let read = format!("{} keys, {skipped} passed over", keys.len());
+        Ok((Keys::new(keys), read))
     }
 }
 
@@ -102,7 +83,8 @@ struct Found {
     skipped: usize,
 }
 
-fn named<T>(path: &Path, outcome: Result<T, String>) -> Result<T, String> {
+/// An error with the file that it is of.
+pub(super) fn named<T>(path: &Path, outcome: Result<T, String>) -> Result<T, String> {
     outcome.map_err(|error| format!("{}: {error}", path.display()))
 }
 
@@ -245,12 +227,4 @@ fn set_key(key: &Value) -> Result<Option<Key>, String> {
     let fits = |name| name == algorithm || (name, algorithm) == ("Ed25519", "EdDSA");
     let is_ours = text("alg").is_none_or(fits);
     Ok(is_ours.then_some(Key { id, material }))
-}
-
-/// One `jti` a line; empty lines and those that begin with `#` are passed over.
-fn revoked(bytes: &[u8]) -> Result<HashSet<Box<str>>, String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-    let ids = text.lines().map(str::trim);
-    let ids = ids.filter(|id| !id.is_empty() && !id.starts_with('#'));
-    Ok(ids.map(Into::into).collect())
 }

@@ -13,9 +13,9 @@ mod claims;
 mod files;
 mod keys;
 pub(crate) mod publishers;
+mod revoked;
 mod token;
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -31,6 +31,7 @@ use crate::reload::Reload;
 use crate::settings::Settings;
 use claims::{Claims, Rules};
 use keys::Keys;
+use revoked::Revoked;
 
 /// A token that was accepted.
 #[derive(Clone, Debug)]
@@ -41,14 +42,6 @@ pub struct Accepted {
     pub id: Option<Box<str>>,
 }
 
-/// What tokens are verified with, as of the last time that the files were read.
-#[derive(Debug)]
-struct Trust {
-    keys: Keys,
-    /// The `jti` of every token that is revoked.
-    revoked: HashSet<Box<str>>,
-}
-
 /// Verifies tokens. Shared by all threads of a server.
 #[derive(Debug)]
 pub struct Auth {
@@ -57,7 +50,10 @@ pub struct Auth {
     leeway: Duration,
     /// Made at start and kept to ourselves: what is recorded of a subject tells nobody who it is.
     subjects: hmac::Key,
-    trust: RwLock<Arc<Trust>>,
+    /// What tokens are verified with, as of the last time that the files were read.
+    keys: RwLock<Arc<Keys>>,
+    /// `None`: no token can be revoked.
+    revoked: Option<Arc<Revoked>>,
     accepted: AtomicU64,
     failures: [AtomicU64; TokenFault::COUNT],
 }
@@ -72,14 +68,16 @@ impl Auth {
             return Ok(None);
         }
         let sources = files::Sources::of(settings);
-        let (trust, _) = sources.read()?;
+        let (keys, _) = sources.read()?;
+        let revoked = settings.auth_revoked.as_deref().map(Revoked::new);
         let subjects = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
         Ok(Some(Self {
             sources,
             rules: Rules::of(settings),
             leeway: settings.auth_leeway,
             subjects: subjects.map_err(|_| "the system gives no random numbers".to_owned())?,
-            trust: RwLock::new(Arc::new(trust)),
+            keys: RwLock::new(Arc::new(keys)),
+            revoked: revoked.transpose()?.map(Arc::new),
             accepted: AtomicU64::new(0),
             failures: Default::default(),
         }))
@@ -106,8 +104,7 @@ impl Auth {
     }
 
     fn verify_at(&self, token: &str, now: Instant, unix: Duration) -> Result<Accepted, TokenFault> {
-        let trust = self.trust();
-        let claims = token::verified(token, &trust.keys)?;
+        let claims = token::verified(token, &self.keys())?;
         let claims = Claims::read(claims, &self.rules)?;
         let expires = Duration::from_secs(claims.expires) + self.leeway;
         if unix >= expires {
@@ -120,11 +117,7 @@ impl Auth {
             return Err(TokenFault::NotYetValid);
         }
         claims.check_place(&self.rules)?;
-        if claims
-            .id
-            .as_ref()
-            .is_some_and(|id| trust.revoked.contains(id))
-        {
+        if claims.id.as_deref().is_some_and(|id| self.is_revoked(id)) {
             return Err(TokenFault::Revoked);
         }
         let grant = Grant {
@@ -139,7 +132,12 @@ impl Auth {
 
     /// Whether a token that was accepted has been revoked since.
     pub(crate) fn is_revoked(&self, id: &str) -> bool {
-        self.trust().revoked.contains(id)
+        self.revoked.as_ref().is_some_and(|list| list.has(id))
+    }
+
+    /// The list of revoked tokens, which is read again by itself.
+    pub(crate) fn revoked(&self) -> Option<&Arc<Revoked>> {
+        self.revoked.as_ref()
     }
 
     /// What was counted.
@@ -147,13 +145,13 @@ impl Auth {
         AuthStats {
             accepted: self.accepted.load(Ordering::Relaxed),
             failures: std::array::from_fn(|at| self.failures[at].load(Ordering::Relaxed)),
-            keys: self.trust().keys.len() as u64,
+            keys: self.keys().len() as u64,
         }
     }
 
-    fn trust(&self) -> Arc<Trust> {
-        // It is replaced whole, so that a panic elsewhere cannot have left half of it.
-        Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner))
+    fn keys(&self) -> Arc<Keys> {
+        // They are replaced whole, so that a panic elsewhere cannot have left half of them.
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The hash of whom a token was issued to. The same subject of another issuer is another one.
@@ -169,14 +167,15 @@ impl Auth {
     }
 }
 
+/// The keys; the list of revoked tokens is a part of its own.
 impl Reload for Auth {
     fn what(&self) -> &'static str {
-        "auth"
+        "auth_keys and auth_secret_file"
     }
 
     fn reload(&self) -> Result<String, String> {
-        let (trust, read) = self.sources.read()?;
-        *self.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust);
+        let (keys, read) = self.sources.read()?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
         Ok(read)
     }
 }

@@ -1,6 +1,7 @@
 //! Who may publish over HTTP, and where: a file of tokens, each with names and patterns.
 //!
-//! Of a token only its hash is kept, and the file may hold that instead.
+//! Of a token only its hash is kept, and the file may hold that instead. What is wrong with the file is told
+//! without a word of what is in it: a token may stand in any place of it by mistake.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -130,8 +131,10 @@ fn publisher(table: &Table) -> Result<Publisher, String> {
         "channels",
         "payload_bytes_max",
     ];
-    if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        return Err(format!("there is no key {key}"));
+    if table.keys().any(|key| !KEYS.contains(&key.as_str())) {
+        let [others @ .., last] = KEYS;
+        let others = others.join(", ");
+        return Err(format!("it has a key that is none of {others} and {last}"));
     }
     let text = |key: &str| match table.get(key) {
         None => Ok(None),
@@ -148,10 +151,10 @@ fn publisher(table: &Table) -> Result<Publisher, String> {
     let list = table.get("channels").and_then(Value::as_array);
     let list = list.filter(|list| !list.is_empty());
     let list = list.ok_or("channels is not a list of names and patterns")?;
-    let channels = list.iter().map(|one| {
+    let channels = list.iter().enumerate().map(|(at, one)| {
         let text = one.as_str().filter(|text| is_legal(text));
         text.map(str::to_owned)
-            .ok_or_else(|| format!("channels: {one} is no name or pattern"))
+            .ok_or_else(|| format!("entry {} of channels is no name or pattern", at + 1))
     });
     let payload_bytes_max = match table.get("payload_bytes_max") {
         None => None,

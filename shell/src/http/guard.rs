@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hyper::header::{
-    AUTHORIZATION, FORWARDED, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE,
+    AUTHORIZATION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VIA,
+    WWW_AUTHENTICATE,
 };
 use hyper::http::request::Parts;
 use hyper::{StatusCode, Version};
@@ -15,6 +16,15 @@ use crate::auth::publishers::Publisher;
 use crate::proxy;
 use crate::server::shared::{Entrance, Shared};
 use crate::settings::{Secret, Settings};
+
+/// Who is at the other end of a socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    /// The client's address, as far as it is known yet.
+    pub(super) addr: SocketAddr,
+    /// It is a trusted proxy, and who asks may be anybody.
+    pub(super) is_proxy: bool,
+}
 
 /// The host that the request is for, as `name` or `name:port`; `None` with HTTP/1.0, which need not
 /// say (RFC 9112 3.2: the authority of an absolute target goes before the Host header).
@@ -49,15 +59,15 @@ pub(super) fn check_host(
     let Some(host) = host else { return Ok(()) };
     let allowed = &shared.settings.allowed_hosts;
     let name = name_of(host);
-    let is_harmless = is_loopback_name(name)
+    let is_address = |name: &str| name.parse::<IpAddr>().is_ok();
+    let is_harmless = name.is_some_and(is_loopback_name)
         || (!shared.is_loopback(entrance)
-            && (entrance == Entrance::Admin
-                || allowed.is_empty()
-                || name.parse::<IpAddr>().is_ok()));
+            && (entrance == Entrance::Admin || allowed.is_empty() || name.is_some_and(is_address)));
+    let is = |allowed: &String, text: &str| allowed.eq_ignore_ascii_case(text);
     if is_harmless
         || allowed
             .iter()
-            .any(|a| a.eq_ignore_ascii_case(host) || a.eq_ignore_ascii_case(name))
+            .any(|a| is(a, host) || name.is_some_and(|name| is(a, name)))
     {
         return Ok(());
     }
@@ -136,7 +146,7 @@ pub(super) fn client(
 pub(super) fn check_publisher(
     shared: &Shared,
     headers: &HeaderMap,
-    peer: SocketAddr,
+    peer: Peer,
 ) -> Result<Option<Arc<Publisher>>, Box<Reply>> {
     let publishers = shared.publishers.as_ref();
     let shown = headers.get(AUTHORIZATION).and_then(bearer);
@@ -164,7 +174,7 @@ pub(super) fn check_bearer(
     shared: &Shared,
     entrance: Entrance,
     headers: &HeaderMap,
-    peer: SocketAddr,
+    peer: Peer,
     token: Option<&Secret>,
 ) -> Result<(), Box<Reply>> {
     check(shared, entrance, headers, peer, token, false)
@@ -174,7 +184,7 @@ fn check(
     shared: &Shared,
     entrance: Entrance,
     headers: &HeaderMap,
-    peer: SocketAddr,
+    peer: Peer,
     token: Option<&Secret>,
     has_others: bool,
 ) -> Result<(), Box<Reply>> {
@@ -188,10 +198,8 @@ fn check(
             Err(unauthorized("This token is not accepted."))
         };
     }
-    let proxied = headers.keys().any(|name| {
-        name == FORWARDED || name == ORIGIN || name.as_str().starts_with("x-forwarded-")
-    });
-    if shared.is_loopback(entrance) && peer.ip().to_canonical().is_loopback() && !proxied {
+    let is_here = !peer.is_proxy && peer.addr.ip().to_canonical().is_loopback();
+    if shared.is_loopback(entrance) && is_here && !headers.keys().any(tells_of_others) {
         return Ok(());
     }
     if token.is_some() || has_others {
@@ -205,6 +213,14 @@ fn check(
         "forbidden",
         message,
     )))
+}
+
+/// Whether a header is one that web pages cannot leave out, or that some proxy adds.
+fn tells_of_others(name: &HeaderName) -> bool {
+    const OF_PROXIES: [&str; 3] = ["x-real-ip", "cf-connecting-ip", "true-client-ip"];
+    [ORIGIN, FORWARDED, VIA].contains(name)
+        || name.as_str().starts_with("x-forwarded")
+        || OF_PROXIES.contains(&name.as_str())
 }
 
 fn unauthorized(message: &str) -> Box<Reply> {
@@ -224,12 +240,16 @@ pub(super) fn bearer(value: &HeaderValue) -> Option<&[u8]> {
         .then(|| token.trim_ascii())
 }
 
-/// A host without its port.
-fn name_of(host: &str) -> &str {
-    if let Some(rest) = host.strip_prefix('[') {
-        return rest.split_once(']').map_or(host, |(address, _)| address);
-    }
-    host.split_once(':').map_or(host, |(name, _)| name)
+/// A host without its port; `None`: what follows the name is no port (RFC 3986 3.2.3, where it may have no
+/// digits), and whatever it is, the name is not that of the host.
+fn name_of(host: &str) -> Option<&str> {
+    let (name, rest) = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let is_whole = rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port);
+    is_whole.then_some(name)
 }
 
 fn is_loopback_name(name: &str) -> bool {
@@ -260,8 +280,22 @@ mod tests {
             ("0.0.0.0", false),
             ("", false),
             ("[::1", false),
+            ("localhost:", true),
+            ("[::1]:", true),
+            ("::1", false),
+            ("[::1]evil.example", false),
+            ("[::1]3004", false),
+            ("[::1].evil.example:80", false),
+            ("[::1]:80@evil.example", false),
+            ("[::1]:80:80", false),
+            ("127.0.0.1:80@evil.example", false),
+            ("127.0.0.1@evil.example", false),
+            ("localhost:evil.example", false),
+            ("localhost:+80", false),
+            ("localhost:80 ", false),
         ] {
-            assert_eq!(is_loopback_name(name_of(host)), loopback, "{host}");
+            let found = name_of(host).is_some_and(is_loopback_name);
+            assert_eq!(found, loopback, "{host}");
         }
     }
 }

@@ -41,6 +41,7 @@ use crate::listener::{FAREWELL, Stream};
 use crate::server::counters::Broken;
 use crate::server::shared::{Entrance, Handshake, Permit, Shared, Talk};
 use cork::Corked;
+use guard::Peer;
 use reply::Reply;
 use upgrade::Upgrade;
 
@@ -156,7 +157,7 @@ async fn linger<S: Stream>(mut stream: S) {
 struct Exchange {
     shared: Arc<Shared>,
     handshake: Rc<Handshake>,
-    peer: SocketAddr,
+    peer: Peer,
     /// For whom a proxy asked to upgrade.
     client: Cell<Option<IpAddr>>,
     /// Set with the response that upgrades.
@@ -172,7 +173,7 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn new(shared: Arc<Shared>, handshake: Rc<Handshake>, peer: SocketAddr) -> Self {
+    fn new(shared: Arc<Shared>, handshake: Rc<Handshake>, peer: Peer) -> Self {
         Self {
             shared,
             handshake,
@@ -223,7 +224,7 @@ impl Exchange {
             if !self.heard.get() || !parts.read_buf.is_empty() {
                 self.shared.counters.broke(broken(&error));
             }
-            tracing::debug!(%error, peer = %self.peer, "HTTP ended");
+            tracing::debug!(%error, peer = %self.peer.addr, "HTTP ended");
         }
         Some((parts.io.into_inner().into_inner(), parts.read_buf))
     }
@@ -340,10 +341,10 @@ impl Exchange {
             });
         })?;
         let settings = &self.shared.settings;
-        let client = guard::client(settings, &head.headers, self.peer.ip())
+        let client = guard::client(settings, &head.headers, self.peer.addr.ip())
             .inspect_err(|_| counters.broke(Broken::Proxy))?;
         self.client
-            .set(Some(client).filter(|client| *client != self.peer.ip()));
+            .set(Some(client).filter(|client| *client != self.peer.addr.ip()));
         let permit = self
             .shared
             .admit(client)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::guard::Peer;
 use super::linger;
 use crate::listener::{Layer, Prelude, Stream, Unestablished};
 use crate::server::counters::Broken;
@@ -15,8 +16,7 @@ use crate::server::shared::{Entrance, Shared};
 /// A socket on which HTTP may begin.
 pub(super) struct Begun<S> {
     pub(super) stream: S,
-    /// The client's address.
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
     /// What is left of the time for the first request's head; `None`: there is no limit.
     pub(super) time_left: Option<Duration>,
 }
@@ -32,12 +32,14 @@ pub(super) async fn run<S: Stream>(
     let settings = &shared.settings;
     let timeout = settings.handshake_timeout;
     let time = (!timeout.is_zero()).then_some(timeout);
-    let is_proxied = settings.proxy_protocol && settings.is_proxy(peer.ip());
+    let is_proxy = settings.is_proxy(peer.ip());
+    let is_proxied = settings.proxy_protocol && is_proxy;
     let tls = shared.certificates.as_deref();
     if entrance == Entrance::Admin || (!is_proxied && tls.is_none()) {
+        let addr = peer;
         return Some(Begun {
             stream,
-            peer,
+            peer: Peer { addr, is_proxy },
             time_left: time,
         });
     }
@@ -58,14 +60,15 @@ pub(super) async fn run<S: Stream>(
             return None;
         }
     };
-    let Ok(peer) = stream.peer_addr() else {
+    let Ok(addr) = stream.peer_addr() else {
         shared.counters.broke(Broken::Transport);
         return None;
     };
     let left = |time: Duration| time.saturating_sub(begun.elapsed());
+    let is_proxy = is_proxy && !(is_proxied && stream.speaks_for_itself());
     Some(Begun {
         stream,
-        peer,
+        peer: Peer { addr, is_proxy },
         time_left: time.map(left),
     })
 }

@@ -1,6 +1,5 @@
 //! `POST /publish/{channel}`: one message into the source.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +11,7 @@ use hyper::{Method, StatusCode};
 use odin_core::name;
 use serde_json::json;
 
-use super::guard;
+use super::guard::{self, Peer};
 use super::reply::{self, Reply};
 use crate::server::shared::Shared;
 use crate::source::{PublishError, Published};
@@ -29,7 +28,7 @@ const KEY_BYTES_MAX: usize = 128;
 /// Answers a request whose path is `/publish/` and then `rest`.
 pub(super) async fn answer(
     shared: &Shared,
-    peer: SocketAddr,
+    peer: Peer,
     request: &Parts,
     rest: &str,
     body: Incoming,

@@ -117,6 +117,9 @@ impl Shared {
         }
         if let Some(auth) = &made.auth {
             reloads.add(Arc::clone(auth) as _);
+            if let Some(revoked) = auth.revoked() {
+                reloads.add(Arc::clone(revoked) as _);
+            }
         }
         if let Some(publishers) = &made.publishers {
             reloads.add(Arc::clone(publishers) as _);

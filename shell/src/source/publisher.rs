@@ -188,8 +188,9 @@ impl Publisher {
         if self.payload_bytes_max != 0 && payload.len() > self.payload_bytes_max {
             return Err(PublishError::TooLarge);
         }
-        // The same key on another channel is another message.
-        let id = key.map(|key| format!("{channel}:{key}"));
+        // The same key on another channel is another message. No channel's name has a space, so whatever is
+        // in the key, the first one is where the name ends.
+        let id = key.map(|key| format!("{channel} {key}"));
         let accepted = async {
             match &self.route {
                 Route::Embedded(requests, _) => {

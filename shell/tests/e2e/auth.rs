@@ -28,15 +28,19 @@ async fn sighup_reads_again_and_closes_who_is_revoked_and_nobody_else() {
     let dir = tempfile::tempdir().expect("a directory");
     let secret = secret_file(dir.path());
     let list = write(dir.path(), "revoked", "");
-    let server = Server::start(&[
+    let log = dir.path().join("log");
+    let args = [
+        "--listen",
+        "127.0.0.1:0",
         "--no-demo",
         "--auth-secret-file",
         &secret,
         "--auth-revoked",
         &list,
-    ]);
+    ];
+    let server = start(&log, &args, &[]);
     let mut clients = Vec::new();
-    for id in ["one", "two"] {
+    for id in ["one", "two", "three"] {
         let mut client = Client::connect(server.addr).await;
         let mut claims = claims("alice", &["A"], 60);
         claims["jti"] = json!(id);
@@ -48,10 +52,25 @@ async fn sighup_reads_again_and_closes_who_is_revoked_and_nobody_else() {
     write(dir.path(), "revoked", "two");
     server.signal(rustix::process::Signal::HUP);
     assert_eq!(clients[1].next().await, Event::Closed(4001));
+    // What is wrong with the keys keeps nobody from being revoked, and is told.
     std::fs::remove_file(&secret).expect("the secret");
+    write(dir.path(), "revoked", "two\nthree");
     server.signal(rustix::process::Signal::HUP);
-    server.until_metric("ws_reloads_total{outcome=\"failed\"}", 1.0);
-    assert_eq!(server.metric("ws_reloads_total{outcome=\"ok\"}"), 1.0);
+    assert_eq!(clients[2].next().await, Event::Closed(4001));
+    assert_eq!(server.metric("ws_reloads_total{outcome=\"failed\"}"), 1.0);
+    assert_eq!(server.metric("ws_reloads_total{outcome=\"ok\"}"), 3.0);
+    let log = read(&log);
+    let told = |what: &str, words: &str| {
+        let lines = log.lines().filter(|line| line.contains(words));
+        lines
+            .filter(|line| line.contains(&format!("what=\"{what}\"")))
+            .count()
+    };
+    let keys = "auth_keys and auth_secret_file";
+    let failed = ": cannot be read again, and stays as it was";
+    assert_eq!((told(keys, ": read again"), told(keys, failed)), (1, 1));
+    let list = "auth_revoked";
+    assert_eq!((told(list, ": read again"), told(list, failed)), (2, 0));
     assert_eq!(server.publish("A", "1").status, 200);
     assert_eq!(clients[0].next().await.json()["seq"], 1);
 }

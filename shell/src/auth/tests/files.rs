@@ -1,5 +1,7 @@
 //! The files of keys: which are taken, what is said of the others, and reading them again.
 
+use std::sync::Arc;
+
 use base64::engine::general_purpose::STANDARD;
 
 use super::*;
@@ -195,8 +197,58 @@ fn rules_without_keys_are_refused() {
     assert!(auth(&[]).expect("nothing is wrong").is_none());
 }
 
+/// Whatever id a token may have where tokens can be revoked, its line revokes it, wherever that stands.
 #[test]
-fn what_is_read_again_holds_at_once_and_what_cannot_be_changes_nothing() {
+fn every_id_that_is_accepted_can_be_revoked() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let issuer = Issuer::new(SECRET);
+    let auth = auth_of(&issuer, dir.path());
+    let list = Arc::clone(auth.revoked().expect("there is a list"));
+    for id in [
+        "1",
+        "a b",
+        "a#",
+        "jti=\"a\", or so",
+        "7c9e6679-7425-40de-944b-e07fc1f90ae7",
+        "naïve \u{2028} \u{FEFF}",
+    ] {
+        let token = issuer.token(Kind::Hs256, &with("jti", json!(id)));
+        for (text, expected) in [
+            (String::new(), None),
+            (id.to_owned(), Some(TokenFault::Revoked)),
+            (format!("{id}\nother\n"), Some(TokenFault::Revoked)),
+            (
+                format!("# gone\r\n\r\n\t{id} \r\n"),
+                Some(TokenFault::Revoked),
+            ),
+            // As some editors mark a file that is UTF-8.
+            (format!("\u{FEFF}{id}\n"), Some(TokenFault::Revoked)),
+            (format!("\u{FEFF}# gone\n{id}"), Some(TokenFault::Revoked)),
+            (format!("# {id}\n{id}{id}"), None),
+        ] {
+            write(dir.path(), "revoked", &text);
+            list.reload().expect("it is a list");
+            assert_eq!(verify(&auth, &token).err(), expected, "{id:?} in {text:?}");
+        }
+    }
+}
+
+/// Where there is no list, an id means nothing.
+#[test]
+fn without_a_list_any_id_is_accepted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let issuer = Issuer::new(SECRET);
+    let keys = write(dir.path(), "keys.json", issuer.key_set().to_string());
+    let auth = auth(&["--auth-keys", &keys, "--auth-audience", AUDIENCE]);
+    let auth = auth.expect("keys").expect("it is on");
+    for id in [Value::Null, json!(" 1"), json!("#"), json!("1\n2")] {
+        let token = issuer.token(Kind::Hs256, &with("jti", id.clone()));
+        assert_eq!(verify(&auth, &token).err(), None, "{id}");
+    }
+}
+
+#[test]
+fn keys_and_revoked_tokens_are_read_again_each_by_themselves_all_or_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let (old, new) = (
         Issuer::new(SECRET),
@@ -206,31 +258,39 @@ fn what_is_read_again_holds_at_once_and_what_cannot_be_changes_nothing() {
     let outcomes =
         || [&old, &new].map(|issuer| verify(&auth, &issuer.token(Kind::Hs256, &claims())).err());
     assert_eq!(outcomes(), [None, Some(TokenFault::Signature)]);
+    let list = Arc::clone(auth.revoked().expect("there is a list"));
     write(dir.path(), "keys.json", new.key_set().to_string());
-    assert_eq!(
-        auth.reload(),
-        Ok("4 keys, 3 passed over, 2 tokens revoked".to_owned())
-    );
+    assert_eq!(auth.reload(), Ok("4 keys, 3 passed over".to_owned()));
+    assert_eq!(list.reload(), Ok("2 tokens revoked".to_owned()));
     assert_eq!(outcomes(), [Some(TokenFault::Signature), None]);
 
+    // Keys that are broken stay as they were, and the list that came with them holds.
+    assert!(!auth.is_revoked("1"));
     write(dir.path(), "keys.json", "{");
+    write(dir.path(), "revoked", "1\n");
     assert!(
         auth.reload()
             .expect_err("no JSON")
             .ends_with("keys.json: line 1: it is not JSON")
     );
-    assert_eq!(outcomes(), [Some(TokenFault::Signature), None]);
-
-    assert!(!auth.is_revoked("1"));
-    write(dir.path(), "keys.json", new.key_set().to_string());
-    write(dir.path(), "revoked", "1\n");
-    assert_eq!(
-        auth.reload(),
-        Ok("4 keys, 3 passed over, 1 tokens revoked".to_owned())
-    );
+    assert_eq!(list.reload(), Ok("1 tokens revoked".to_owned()));
     assert!(auth.is_revoked("1") && !auth.is_revoked(REVOKED));
     assert_eq!(
         outcomes(),
         [Some(TokenFault::Signature), Some(TokenFault::Revoked)]
+    );
+
+    // And the other way round.
+    write(dir.path(), "keys.json", old.key_set().to_string());
+    write(dir.path(), "revoked", b"\xFF");
+    assert_eq!(auth.reload(), Ok("4 keys, 3 passed over".to_owned()));
+    assert!(
+        list.reload()
+            .expect_err("no text")
+            .ends_with("revoked: it is not UTF-8")
+    );
+    assert_eq!(
+        outcomes(),
+        [Some(TokenFault::Revoked), Some(TokenFault::Signature)]
     );
 }
