@@ -197,3 +197,24 @@ fn who_closes_while_it_is_flushed_is_not_waited_for_until_the_drain_ends() {
     world.expect_drop(client, CloseReason::Draining);
     world.take(client);
 }
+
+#[test]
+fn who_closes_and_takes_no_close_frame_is_not_waited_for_either() {
+    let config = Config {
+        write_stall: Duration::ZERO,
+        ..Config::default()
+    };
+    let close_timeout = config.close_timeout;
+    let mut world = World::with(config);
+    let client = world.open();
+    world.stall(client);
+    drain(&mut world, 30_000);
+    world.advance_ms(25_000);
+    // Nothing is left to be flushed, and the close frame is on its way.
+    world.message(client, Message::Close(Some(1012)));
+    world.advance(close_timeout - Duration::from_millis(1));
+    world.expect_no_output();
+    world.advance_ms(1);
+    world.expect_drop(client, CloseReason::Draining);
+    world.take(client);
+}

@@ -174,12 +174,15 @@ impl Shard {
         if self.at(index).closing().is_none() {
             self.close(index, now, CloseReason::Client);
         }
+        let by = now + self.config.close_timeout;
         if let Some(closing) = self.at(index).closing_mut() {
             closing.heard = true;
+            closing.by = closing.by.min(by);
             if closing.flush_until.is_some() {
                 // The client listens no more, so there is nothing to flush.
                 self.close(index, now, CloseReason::Client);
             }
+            self.file(index);
         }
         self.drop_if_done(index);
     }

@@ -128,6 +128,7 @@ impl Client {
             (None, None, _) if sub.wants_newest => return Ok(()),
             (_, Some(have), _) => have,
             (Some(prev), None, _) if sub.wants_newest && sub.is_lost(prev) => prev,
+            (Some(prev), None, _) if sub.wants_newest && laws.values_bounded => prev,
             (_, None, Some(base)) if sub.wants_newest && seq <= base => {
                 // A value of a snapshot is the last one as of the ack.
                 let newer = line.between(channel, seq, base.saturating_add(1));

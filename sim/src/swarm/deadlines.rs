@@ -40,7 +40,9 @@ impl World {
             ];
             for (limit, what) in limits {
                 if limit.is_some_and(|limit| limit < self.now) {
-                    let what = format!("it is {what} for too long and still connected");
+                    let unit = &self.servers[home.server].units[home.unit];
+                    let stands = unit.shard.inspect(home.conn);
+                    let what = format!("it is {what} for too long and still connected: {stands:?}");
                     return Err(self.oracle.accuse(peer.id, what).into());
                 }
             }
