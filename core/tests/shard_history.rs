@@ -8,21 +8,7 @@ use std::time::Duration;
 use odin_core::config::Config;
 use odin_core::reason::{CloseReason, LostReason, ResetReason};
 use serde_json::{Value, json};
-use support::{C, Past, World, close, lost, msg, reset};
-
-/// A server that starts beside a stream of this content.
-fn replica(past: &Past, config: Config) -> World {
-    let mut world = World::with_history(config);
-    world.found(past);
-    world
-}
-
-fn small_log() -> Config {
-    Config {
-        log_messages: 4,
-        ..Config::default()
-    }
-}
+use support::{C, Past, World, close, lost, msg, replica, reset, small_log};
 
 /// Asks to resume one name, without an answer yet.
 fn ask(world: &mut World, name: &str, position: Value, options: Value) -> C {

@@ -6,20 +6,7 @@ mod support;
 use odin_core::config::Config;
 use odin_core::reason::{CloseReason, LostReason, ResetReason};
 use serde_json::{Value, json};
-use support::{C, Past, World, close, frame_len, lost, msg, reset};
-
-fn replica(past: &Past, config: Config) -> World {
-    let mut world = World::with_history(config);
-    world.found(past);
-    world
-}
-
-fn small_log() -> Config {
-    Config {
-        log_messages: 4,
-        ..Config::default()
-    }
-}
+use support::{C, Past, World, close, frame_len, lost, msg, replica, reset, small_log};
 
 /// Publishes so much that a client that takes nothing falls off the log.
 fn fall_off(world: &mut World, past: &mut Past, slow: C) {

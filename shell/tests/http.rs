@@ -144,6 +144,26 @@ async fn a_listener_beyond_loopback_takes_every_host() {
     assert_eq!(answer.status, 200);
 }
 
+/// Addresses are answered there as well; an address in front of something else is none.
+#[tokio::test]
+async fn a_listener_beyond_loopback_that_has_names_takes_these_and_addresses() {
+    let server = serve_on("0.0.0.0:0", &["--allowed-hosts", "odin.example"]).await;
+    let addr = (std::net::Ipv4Addr::LOCALHOST, server.local_addr().port()).into();
+    for (host, status) in [
+        ("odin.example:3004", 200),
+        ("192.0.2.1:3004", 200),
+        ("[2001:db8::1]:3004", 200),
+        ("evil.example", 403),
+        ("192.0.2.1:3004@evil.example", 403),
+        ("[2001:db8::1]evil.example", 403),
+        ("[2001:db8::1]:3004@evil.example", 403),
+        ("[2001:db8::1", 403),
+    ] {
+        let request = format!("GET /live HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        assert_eq!(ask(addr, request).await.status, status, "{host}");
+    }
+}
+
 #[tokio::test]
 async fn admission_can_be_read_by_pages_of_every_origin() {
     let server = serve(&[]).await;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use odin_core::config::Config;
 use odin_core::history::{Anchor, Encoding, Extent, Fetch, PAGE_MESSAGES_MAX, Page, Stored};
 use odin_core::name;
 use odin_core::reason::ResetReason;
@@ -106,6 +107,21 @@ impl Past {
             payload_bytes_max: 0,
         };
         Arc::new(Page::new(fetch, extent, &encoding, stored))
+    }
+}
+
+/// A server that starts beside a stream of this content.
+pub fn replica(past: &Past, config: Config) -> World {
+    let mut world = World::with_history(config);
+    world.found(past);
+    world
+}
+
+/// Logs that soon fall behind their history.
+pub fn small_log() -> Config {
+    Config {
+        log_messages: 4,
+        ..Config::default()
     }
 }
 
