@@ -6,6 +6,7 @@
 //! so that `rate` and `increase` see the first event.
 
 mod families;
+mod family;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};

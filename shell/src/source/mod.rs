@@ -4,7 +4,6 @@
 pub mod demo;
 pub mod embedded;
 pub mod history;
-mod holes;
 pub mod jetstream;
 mod link;
 pub mod nats;

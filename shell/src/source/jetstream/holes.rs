@@ -7,7 +7,7 @@ use odin_core::feed::{SeqRange, StreamInfo, Tail};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::jetstream::request;
+use super::api::request;
 
 /// Deletions of a stream that are read in one answer: it names each, about 1 MiB of them.
 const DETAILS_MAX: u64 = 100_000;
