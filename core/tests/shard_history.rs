@@ -1,5 +1,4 @@
-//! What left the log comes from the stream's history: resumes, slow clients and replays read it page by page, and what
-//! it does not hold is said.
+//! What left the log comes from the stream's history: resumes read it page by page, and what it does not hold is said.
 
 mod support;
 
@@ -8,45 +7,7 @@ use std::time::Duration;
 use odin_core::config::Config;
 use odin_core::reason::{CloseReason, LostReason, ResetReason};
 use serde_json::{Value, json};
-use support::{C, Past, World, close, lost, msg, replica, reset, small_log};
-
-/// Asks to resume one name, without an answer yet.
-fn ask(world: &mut World, name: &str, position: Value, options: Value) -> C {
-    let client = world.open();
-    let mut data = json!({"channels":[name],"resume":{"epoch":"e1","positions":{name:position}}});
-    for (key, value) in options.as_object().unwrap() {
-        data[key] = value.clone();
-    }
-    world.say(client, json!({"type":"subscribe","data":data}));
-    client
-}
-
-fn recovered(name: &str, position: u64) -> Value {
-    json!({"type":"subscription_ack","subscribed":[name],"count":1,"epoch":"e1","durable":true,
-        "positions":{name:position},"recovered":[name],"unrecovered":[]})
-}
-
-fn unrecovered(name: &str, position: u64, why: Value) -> Value {
-    let mut why = why;
-    why["channel"] = json!(name);
-    json!({"type":"subscription_ack","subscribed":[name],"count":1,"epoch":"e1","durable":true,
-        "positions":{name:position},"recovered":[],"unrecovered":[why]})
-}
-
-/// Every message of a channel with a seq in this range, as it is in the past.
-fn messages(past: &Past, name: &str, from: u64, to: u64) -> Vec<Value> {
-    let all = past.messages.iter();
-    let of_name = all.filter(|(_, found)| found.as_deref() == Some(name));
-    let mut prev = 0;
-    let mut found = Vec::new();
-    for (seq, _) in of_name {
-        if (from..=to).contains(seq) {
-            found.push(msg(name, *seq, prev));
-        }
-        prev = *seq;
-    }
-    found
-}
+use support::{C, Past, ask, lost, msg, recovered, replica, reset, small_log, unrecovered};
 
 #[test]
 fn a_resume_from_before_the_log_gets_exactly_what_followed_then_live() {
@@ -63,7 +24,7 @@ fn a_resume_from_before_the_log_gets_exactly_what_followed_then_live() {
     let pages = [("A", 11), ("A", 2_011), ("A", 4_011)];
     assert_eq!(asked, pages.map(|(name, after)| (name.to_owned(), after)));
     let mut expected = vec![recovered("A", 11)];
-    expected.extend(messages(&past, "A", 12, 5_002));
+    expected.extend(past.messages_of("A", 12, 5_002));
     world.expect(client, &expected);
     world.publish_stored(&mut past, &["B", "A"]);
     world.expect(client, &[msg("A", 5_004, 5_002)]);
@@ -82,7 +43,7 @@ fn those_who_want_the_same_share_a_page() {
     assert_eq!(world.answer_all(&past), [("A".to_owned(), 100)]);
     for (client, position) in clients {
         let mut expected = vec![recovered("A", position)];
-        expected.extend(messages(&past, "A", position + 1, 900));
+        expected.extend(past.messages_of("A", position + 1, 900));
         world.expect(client, &expected);
     }
 }
@@ -109,7 +70,7 @@ fn many_channels_come_back_from_pages_of_all() {
     for (n, client) in clients.into_iter().enumerate() {
         let position = 101 + n as u64;
         let mut expected = vec![recovered(names[n], position)];
-        expected.extend(messages(&past, names[n], position + 1, 500));
+        expected.extend(past.messages_of(names[n], position + 1, 500));
         world.expect(client, &expected);
     }
 }
@@ -200,83 +161,6 @@ fn an_upstream_that_is_away_is_said_to_be() {
     let page = past.page(&world.fetches[0]);
     world.answer(Some(page));
     world.expect_nothing(client);
-}
-
-#[test]
-fn a_slow_client_that_fell_off_the_log_is_refilled() {
-    let mut past = Past::new();
-    let mut world = replica(&past, small_log());
-    let slow = world.subscriber(json!({"channels":["A"]}));
-    world.publish_stored(&mut past, &["A", "A"]);
-    world.expect(slow, &[msg("A", 1, 0), msg("A", 2, 1)]);
-    world.stall(slow);
-    for _ in 0..50 {
-        world.publish_stored(&mut past, &["A"]);
-    }
-    assert!(world.fetches.is_empty(), "its socket takes nothing yet");
-    world.unstall(slow);
-    world.answer_all(&past);
-    world.publish_stored(&mut past, &["A"]);
-    world.expect(slow, &messages(&past, "A", 3, 53));
-    assert_eq!(world.stats().refills, 1);
-    assert_eq!(world.stats().lost[LostReason::SlowConsumer as usize], 0);
-}
-
-#[test]
-fn a_slow_client_waits_for_the_upstream_for_a_while() {
-    for (on_lost, last) in [("close", None), ("continue", Some("slow"))] {
-        let mut past = Past::new();
-        let mut world = replica(&past, small_log());
-        let slow = world.subscriber(json!({"channels":["A"],"on_lost":on_lost}));
-        world.publish_stored(&mut past, &["A"]);
-        world.expect(slow, &[msg("A", 1, 0)]);
-        world.stall(slow);
-        for _ in 0..50 {
-            world.publish_stored(&mut past, &["A"]);
-        }
-        world.unstall(slow);
-        for _ in 0..20 {
-            world.expect_nothing(slow);
-            world.answer(None);
-            world.advance_ms(500);
-        }
-        world.expect_nothing(slow);
-        world.answer(None);
-        if last.is_some() {
-            let mut expected = vec![lost("A", 2, 47, "discarded")];
-            expected.extend(messages(&past, "A", 48, 51));
-            world.expect(slow, &expected);
-        } else {
-            world.expect(slow, &[close(4008, "slow_consumer")]);
-            world.hang_up(slow, CloseReason::Client);
-        }
-    }
-}
-
-#[test]
-fn a_hole_in_history_ends_or_names() {
-    for on_lost in ["close", "continue"] {
-        let mut past = Past::new();
-        let mut world = replica(&past, small_log());
-        let slow = world.subscriber(json!({"channels":["A"],"on_lost":on_lost}));
-        world.publish_stored(&mut past, &["A"]);
-        world.expect(slow, &[msg("A", 1, 0)]);
-        world.stall(slow);
-        for _ in 0..50 {
-            world.publish_stored(&mut past, &["A"]);
-        }
-        past.delete(1..=30);
-        world.unstall(slow);
-        world.answer_all(&past);
-        if on_lost == "continue" {
-            let mut expected = vec![lost("A", 2, 30, "discarded"), msg("A", 31, None)];
-            expected.extend(messages(&past, "A", 32, 51));
-            world.expect(slow, &expected);
-        } else {
-            world.expect(slow, &[close(4008, "slow_consumer")]);
-            world.hang_up(slow, CloseReason::Client);
-        }
-    }
 }
 
 #[test]
@@ -379,7 +263,7 @@ fn a_message_of_another_time_is_another_number_line() {
     );
     world.answer_all(&past);
     let mut expected = vec![recovered("A", 2)];
-    expected.extend(messages(&past, "A", 3, 5));
+    expected.extend(past.messages_of("A", 3, 5));
     world.expect(client, &expected);
 }
 
@@ -410,50 +294,6 @@ fn a_reset_ends_what_was_asked() {
 }
 
 #[test]
-fn a_replay_reads_history() {
-    let mut past = Past::new();
-    past.page_messages = 10;
-    let mut world = replica(&past, small_log());
-    let client = world.subscriber(json!({"channels":["A"]}));
-    for _ in 0..40 {
-        world.publish_stored(&mut past, &["A"]);
-    }
-    world.take(client);
-    let replay = json!({"type":"replay","data":{"channel":"A","from":5,"to":38}});
-    world.say(client, replay.clone());
-    world.answer_all(&past);
-    let mut expected = messages(&past, "A", 5, 38);
-    expected.push(json!({"type":"replay_complete","channel":"A","from":5,"to":38,"count":34}));
-    world.expect(client, &expected);
-    // Part of it is gone.
-    past.delete(1..=20);
-    let mut world = replica(&past, small_log());
-    let client = world.subscriber(json!({"channels":["A"]}));
-    world.say(client, replay.clone());
-    world.answer_all(&past);
-    let mut expected = vec![msg("A", 21, None)];
-    expected.extend(messages(&past, "A", 22, 38));
-    expected.push(
-        json!({"type":"replay_incomplete","channel":"A","sent":18,"reason":"too_old","oldest":40,"newest":40}),
-    );
-    world.expect(client, &expected);
-    // It cannot be asked for.
-    let mut world = replica(&past, small_log());
-    let client = world.subscriber(json!({"channels":["A"]}));
-    world.say(client, replay);
-    for _ in 0..20 {
-        world.answer(None);
-        world.expect_nothing(client);
-        world.advance_ms(500);
-    }
-    world.answer(None);
-    world.expect(
-        client,
-        &[json!({"type":"replay_incomplete","channel":"A","sent":0,"reason":"upstream_unavailable","oldest":40,"newest":40})],
-    );
-}
-
-#[test]
 fn few_bytes_of_pages_are_enough_for_everybody() {
     let mut past = Past::new();
     past.page_messages = 5;
@@ -472,7 +312,7 @@ fn few_bytes_of_pages_are_enough_for_everybody() {
     world.answer_all(&past);
     for (name, client) in clients {
         let mut expected = vec![recovered(name, 30)];
-        expected.extend(messages(&past, name, 31, 600));
+        expected.extend(past.messages_of(name, 31, 600));
         world.expect(client, &expected);
     }
     assert!(world.stats().history_pages <= 1);
@@ -491,7 +331,7 @@ fn a_notice_for_all_comes_before_what_follows_the_hole() {
     assert_eq!(world.publish("A"), 9);
     world.answer_all(&past);
     let mut expected = vec![recovered("A", 1)];
-    expected.extend(messages(&past, "A", 2, 6));
+    expected.extend(past.messages_of("A", 2, 6));
     world.publish_stored(&mut past, &["A"]);
     let got = world.take(client);
     let notice = json!({"type":"lost","from":7,"to":8,"reason":"discarded"});

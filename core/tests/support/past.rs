@@ -9,8 +9,9 @@ use odin_core::name;
 use odin_core::reason::ResetReason;
 use odin_core::shard::{Input, Shard};
 use odin_core::wire::event;
+use serde_json::{Value, json};
 
-use super::{EPOCH, World, ts};
+use super::{C, EPOCH, World, msg, ts};
 
 /// When the stream of a [`Past`] was created.
 pub const CREATED: u64 = 77;
@@ -60,6 +61,21 @@ impl Past {
         let found = earlier.find(|(_, name)| name.as_deref() == Some(subject));
         let never = !self.gone(0, self.last_seq());
         found.map(|(seq, _)| *seq).or(never.then_some(0))
+    }
+
+    /// Every message of a channel with a seq in this range, as clients get it.
+    pub fn messages_of(&self, name: &str, from: u64, to: u64) -> Vec<Value> {
+        let all = self.messages.iter();
+        let of_name = all.filter(|(_, found)| found.as_deref() == Some(name));
+        let mut prev = 0;
+        let mut found = Vec::new();
+        for (seq, _) in of_name {
+            if (from..=to).contains(seq) {
+                found.push(msg(name, *seq, prev));
+            }
+            prev = *seq;
+        }
+        found
     }
 
     /// What the stream answers.
@@ -123,6 +139,31 @@ pub fn small_log() -> Config {
         log_messages: 4,
         ..Config::default()
     }
+}
+
+/// Asks to resume one name, without an answer yet.
+pub fn ask(world: &mut World, name: &str, position: Value, options: Value) -> C {
+    let client = world.open();
+    let mut data = json!({"channels":[name],"resume":{"epoch":"e1","positions":{name:position}}});
+    for (key, value) in options.as_object().unwrap() {
+        data[key] = value.clone();
+    }
+    world.say(client, json!({"type":"subscribe","data":data}));
+    client
+}
+
+/// The answer to [`ask`]: what follows the position is served.
+pub fn recovered(name: &str, position: u64) -> Value {
+    json!({"type":"subscription_ack","subscribed":[name],"count":1,"epoch":"e1","durable":true,
+        "positions":{name:position},"recovered":[name],"unrecovered":[]})
+}
+
+/// The answer to [`ask`]: where the subscription begins, and why not at the position.
+pub fn unrecovered(name: &str, position: u64, why: Value) -> Value {
+    let mut why = why;
+    why["channel"] = json!(name);
+    json!({"type":"subscription_ack","subscribed":[name],"count":1,"epoch":"e1","durable":true,
+        "positions":{name:position},"recovered":[],"unrecovered":[why]})
 }
 
 impl World {
