@@ -68,6 +68,8 @@ mutants! {
     DiscardedOffByOne,
     /// The source is ready before its snapshot is.
     ReadyBeforeSnapshot,
+    /// A consumer that says that nothing is pending is believed, whatever was stored meanwhile.
+    PendingTrusted,
     /// A gap in the consumer's numbers is passed over.
     ConsumerGapNotNoticed,
     /// The gate lets one too many in.

@@ -271,13 +271,8 @@ impl Follower {
             Verdict::TooEarly => return self.failed(now),
         }
         if !self.complete && this.seq > self.snapshot_to {
-            // The end of the snapshot was discarded before it was delivered. Some of it may have
-            // followed on channels that are known already.
-            let taken = self.have;
+            // The end of the snapshot was discarded before it was delivered.
             self.finish_snapshot(steps);
-            if taken > 0 {
-                self.have = taken.max(self.read_to).min(self.have);
-            }
         }
         if self.complete && self.is_held_by_gap(now, this.seq, steps) {
             return;

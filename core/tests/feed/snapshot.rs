@@ -83,6 +83,33 @@ fn the_snapshot_reaches_to_the_end_of_the_stream_after_the_opening() {
 }
 
 #[test]
+fn what_the_consumer_does_not_count_yet_follows_the_snapshot() {
+    let mut d = Driver::jetstream();
+    d.outputs(Input::Connected);
+    d.outputs(Input::Info(stream(1, 10)));
+    d.outputs(Input::ConsumerOpened { pending: 2 });
+    // 11 and 12 were stored after that, and the server has yet to count them for the consumer.
+    d.expect(Input::Info(stream(1, 12)), &["fetch"]);
+    d.expect_message(4, "odin.A", 1, &["#1 A 4<null"]);
+    let ready = ready(&d, 10, 0);
+    d.expect_message(10, "odin.B", 0, &["#2 B 10<null", &ready]);
+    d.expect_message(11, "odin.A", 0, &["#3 A 11<4"]);
+    d.expect_message(12, "odin.C", 0, &["#4 C 12<0"]);
+}
+
+#[test]
+fn what_is_deleted_between_the_opening_and_its_delivery_is_announced() {
+    let mut d = Driver::jetstream();
+    d.outputs(Input::Connected);
+    d.outputs(Input::Info(stream(1, 10)));
+    d.outputs(Input::ConsumerOpened { pending: 1 });
+    d.expect(Input::Info(stream(1, 12)), &["fetch"]);
+    let ready = ready(&d, 10, 0);
+    d.expect_message(10, "odin.B", 0, &["#1 B 10<null", &ready]);
+    d.expect_message(13, "odin.A", 0, &["#2 lost 11..12 discarded", "#3 A 13<0"]);
+}
+
+#[test]
 fn a_filter_narrower_than_the_stream_is_complete_when_nothing_is_pending() {
     let info = StreamInfo {
         covers_all: false,

@@ -19,6 +19,8 @@ use crate::past::Past;
 
 /// How often messages are published.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(5);
+/// After how many of these intervals consumers count what was published.
+const COUNTED_EVERY: u64 = 10;
 /// How often a consumer without messages says so.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long a server may say nothing, or take nothing, before it counts as gone.
@@ -51,9 +53,12 @@ pub async fn run(network: Network, broker: SharedBroker) -> io::Result<()> {
 async fn publish(broker: SharedBroker) {
     let mut ticks = tokio::time::interval(PUBLISH_INTERVAL);
     let mut due = 0;
-    loop {
+    for tick in 0_u64.. {
         ticks.tick().await;
         let mut broker = broker.borrow_mut();
+        if tick % COUNTED_EVERY == 0 {
+            broker.stream.count();
+        }
         due += broker.load.rate * 5;
         let published = due >= 1000;
         while due >= 1000 {

@@ -17,6 +17,8 @@ pub struct Consumer {
     left: (u64, u64),
     /// Then everything from here on.
     next: u64,
+    /// The seq up to which it counted when it was made.
+    counted: u64,
     /// The place of the last message that it delivered.
     place: u64,
 }
@@ -54,6 +56,7 @@ impl Consumer {
             left: (snapshot.len() as u64, stream.removals),
             snapshot,
             next,
+            counted: stream.last_seq,
             place: 0,
         }
     }
@@ -66,13 +69,23 @@ impl Consumer {
 
     /// What it has to deliver.
     #[must_use]
+    pub fn left(&self, stream: &Stream) -> u64 {
+        self.left_to(stream, stream.last_seq)
+    }
+
+    /// What it says that it has to deliver: what was stored but now does not count yet ([`Stream::count`]).
+    #[must_use]
     pub fn pending(&self, stream: &Stream) -> u64 {
+        self.left_to(stream, stream.counted.max(self.counted))
+    }
+
+    fn left_to(&self, stream: &Stream, to: u64) -> u64 {
         let (left, removals) = self.left;
         let left = match removals == stream.removals {
             true => left,
             false => self.count_left(stream),
         };
-        left + stream.followed_from(self.next)
+        left + stream.followed_within(self.next, to)
     }
 
     fn count_left(&self, stream: &Stream) -> u64 {

@@ -88,6 +88,8 @@ pub struct Stream {
     bytes: u64,
     limits: Limits,
     nonce: Option<EpochNonce>,
+    /// The seq up to which consumers count what is pending.
+    counted: u64,
     /// Messages that were ever removed.
     removals: u64,
     /// What was removed since somebody asked, in the order in which it was.
@@ -111,6 +113,7 @@ impl Stream {
             bytes: 0,
             limits,
             nonce: None,
+            counted: 0,
             removals: 0,
             gone: Vec::new(),
         }
@@ -187,6 +190,12 @@ impl Stream {
         self.trim_subject(&subject);
         self.trim();
         seq
+    }
+
+    /// Lets consumers count what was stored. A server does so on its own a moment after it has stored a message, which
+    /// they may deliver before.
+    pub fn count(&mut self) {
+        self.counted = self.last_seq;
     }
 
     fn trim_subject(&mut self, subject: &str) {
@@ -318,6 +327,7 @@ impl Stream {
     pub fn roll_back(&mut self, seq: u64) {
         self.life += 1;
         self.last_seq = self.last_seq.min(seq);
+        self.counted = self.counted.min(self.last_seq);
         for (seq, lost) in self.messages.split_off(&(self.last_seq + 1)) {
             self.bytes -= lost.bytes();
             if let Some(of_it) = self.subjects.get_mut(&lost.subject) {
@@ -406,9 +416,9 @@ impl Stream {
         Some((seq, self.messages.get(&seq)?))
     }
 
-    /// How many messages from `seq` on servers follow.
-    fn followed_from(&self, seq: u64) -> u64 {
-        let before = self.followed.partition_point(|followed| *followed < seq);
-        (self.followed.len() - before) as u64
+    /// How many messages from `from` to `to` servers follow.
+    fn followed_within(&self, from: u64, to: u64) -> u64 {
+        let before = |seq| self.followed.partition_point(|followed| *followed < seq);
+        before(to.saturating_add(1)).saturating_sub(before(from)) as u64
     }
 }

@@ -83,7 +83,7 @@ impl World {
     fn unread(&self) -> u64 {
         let waits = self.servers.iter().map(|server| {
             let consumer = server.link.consumer.as_ref();
-            consumer.map_or(u64::MAX, |consumer| consumer.pending(&self.stream.held))
+            consumer.map_or(u64::MAX, |consumer| consumer.left(&self.stream.held))
         });
         waits.max().unwrap_or(0)
     }
@@ -217,7 +217,7 @@ impl World {
             self.take_outputs(at)?;
             return Ok(true);
         }
-        if link.gap && consumer.pending(&self.stream.held) > 1 {
+        if link.gap && consumer.left(&self.stream.held) > 1 {
             link.gap = false;
             let _ = consumer.next(&self.stream.held);
             self.marks.hit(Mark::ConsumerGap);
@@ -263,8 +263,7 @@ impl World {
                     && !waits
                     && link.command.is_none()
                     && consumer.is_some_and(|consumer| {
-                        consumer.is_of(&self.stream.held)
-                            && consumer.pending(&self.stream.held) == 0
+                        consumer.is_of(&self.stream.held) && consumer.left(&self.stream.held) == 0
                     })
                     && (self.stream.held.ends_with_followed() || link.tails >= TAILS)
             }

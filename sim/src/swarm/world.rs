@@ -20,6 +20,8 @@ use crate::oracle::{Laws, LineId, Oracle};
 
 /// When the world began: nanoseconds since the Unix epoch.
 pub(super) const BEGAN: u64 = 1_700_000_000_000_000_000;
+/// How long a consumer may not count a message that is stored.
+const COUNTED_AFTER: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 pub(crate) struct World {
@@ -32,6 +34,8 @@ pub(crate) struct World {
     pub(super) peers: Vec<Peer>,
     /// The time of the message that was stored last; each has its own.
     pub(super) stored_at: u64,
+    /// When consumers counted what was stored.
+    counted_at: Instant,
     pub(super) published: u64,
     boots: u64,
     /// Questions about the past so far.
@@ -75,6 +79,7 @@ impl World {
             servers: Vec::new(),
             peers,
             stored_at: BEGAN,
+            counted_at: Instant::default(),
             published: 0,
             boots: 0,
             asked: 0,
@@ -250,19 +255,27 @@ impl World {
                     "something is due again and again, at the same time".into(),
                 ));
             }
-            self.now = self.now.max(due);
+            self.pass_to(self.now.max(due));
             self.grant();
             self.pump()?;
             self.timers()?;
             self.pump()?;
             self.in_time()?;
         }
-        self.now = end;
+        self.pass_to(end);
         self.grant();
         self.release()?;
         self.pump()?;
         self.in_time()?;
         self.fast_are_served()
+    }
+
+    fn pass_to(&mut self, now: Instant) {
+        self.now = now;
+        if now >= self.counted_at + COUNTED_AFTER {
+            self.counted_at = now;
+            self.stream.held.count();
+        }
     }
 
     fn timers(&mut self) -> Check {

@@ -71,6 +71,7 @@ impl Model {
                         payload: Bytes::from(payload(stream.last_seq() + 1, bytes)),
                     });
                 }
+                stream.count();
                 format!("stored {}", stream.last_seq())
             }
             Op::Purge {

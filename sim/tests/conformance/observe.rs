@@ -51,6 +51,8 @@ struct Observer<'a, S, U, H> {
     /// Whether what it says of `pending` can be relied on: a server that purges counts anew, and of a consumer that began
     /// with the last message of each subject it then counts one of each.
     counts: bool,
+    /// Whether something was published that it may not count yet: a server does so a moment later.
+    uncounted: bool,
     /// Whether it began with the last message of each subject.
     snapshot: bool,
     /// Messages that came while something else was waited for.
@@ -75,6 +77,7 @@ pub(crate) async fn observe<S: Stage, U: Upstream, H: History>(
         consumer: Consumer::None,
         seq: 0,
         counts: true,
+        uncounted: false,
         snapshot: false,
         came: VecDeque::new(),
         created: Vec::new(),
@@ -162,6 +165,7 @@ impl<S: Stage, U: Upstream, H: History> Observer<'_, S, U, H> {
         self.came.clear();
         self.seq = 0;
         self.counts = true;
+        self.uncounted = false;
         self.snapshot = false;
     }
 
@@ -191,6 +195,7 @@ impl<S: Stage, U: Upstream, H: History> Observer<'_, S, U, H> {
         if may_remove && self.snapshot {
             self.counts = false;
         }
+        self.uncounted |= matches!(op, Op::Publish { .. });
         match op {
             Op::Restart | Op::BackUp | Op::Restore => self.connected().await,
             Op::Recreate | Op::DropConsumers if self.consumer == Consumer::Fetching => {
@@ -282,7 +287,7 @@ impl<S: Stage, U: Upstream, H: History> Observer<'_, S, U, H> {
                     let info = self.info(&tail.info);
                     let (delivered, pending) = (tail.delivered, tail.pending);
                     self.note(match self.consumer {
-                        _ if !self.counts => info,
+                        _ if !self.counts || self.uncounted => info,
                         Consumer::Fetching => format!("{info}, {} in all", delivered + pending),
                         _ => format!("{info}, {delivered} delivered, {pending} pending"),
                     });
@@ -332,7 +337,7 @@ impl<S: Stage, U: Upstream, H: History> Observer<'_, S, U, H> {
             self.seq = message.stream_seq;
             let true_time = self.stage.time(message.stream_seq).await == Some(message.time);
             // What is published meanwhile may count or not.
-            let pending = (first && self.counts).then_some(message.pending);
+            let pending = (first && self.counts && !self.uncounted).then_some(message.pending);
             self.note(format!(
                 "message {} at {}, then {pending:?}: {} {} time {true_time}",
                 message.stream_seq,
@@ -341,6 +346,7 @@ impl<S: Stage, U: Upstream, H: History> Observer<'_, S, U, H> {
                 String::from_utf8_lossy(&message.payload),
             ));
         }
+        self.uncounted = false;
     }
 
     async fn page(&mut self, topic: &str, after: u64) {
