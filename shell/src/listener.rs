@@ -101,6 +101,14 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sized + 'static {
     /// When the stream has failed.
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// How long its thread was busy with so many writes, beyond what the clock shows. Time stands still in a
+    /// simulation while something runs, and writes would take none.
+    #[must_use]
+    fn busy(writes: usize) -> Duration {
+        let _ = writes;
+        Duration::ZERO
+    }
+
     /// The stream is about to be dropped. What is written and not yet taken is given up after `patience`; zero:
     /// at once, with a reset. A kernel would keep it for minutes, for a client that does not read, and count it
     /// as this server's memory.

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use odin_shell::listener::{Listener, Spawn, Stream, Tuning};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -185,6 +186,14 @@ thread_local! {
     /// The simulation of this thread is being taken apart. Its servers still shut their sockets down
     /// then, but turmoil panics when it is asked for a network that it does not run any more.
     static IS_OVER: Cell<bool> = const { Cell::new(false) };
+
+    /// How long a write takes a shard's thread in the simulation of this thread.
+    static WRITE_TIME: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// Says how long each write of a shard keeps its thread busy in the simulation of this thread.
+pub fn set_write_time(time: Duration) {
+    WRITE_TIME.set(time);
 }
 
 /// Says whether the simulation of this thread is over.
@@ -251,6 +260,12 @@ impl Stream for SimStream {
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_room(cx).map(Ok)
+    }
+
+    fn busy(writes: usize) -> Duration {
+        WRITE_TIME
+            .get()
+            .saturating_mul(u32::try_from(writes).unwrap_or(u32::MAX))
     }
 }
 

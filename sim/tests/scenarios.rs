@@ -31,6 +31,7 @@ pinned! {
     flash_crowd 1,
     reconnect_storm 1,
     slow_consumers 1,
+    busy_shard 1,
     publish_burst 1,
     broker_partition 1,
     broker_restart 1,

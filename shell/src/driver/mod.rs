@@ -172,7 +172,11 @@ pub(crate) async fn run<S: Stream>(
     loop {
         let turn = local.turn(&mut queues.events);
         passed += turn.written;
-        rest.pace.wrote(turn.written, turn.took);
+        let busy = S::busy(turn.written);
+        if !busy.is_zero() {
+            tokio::time::sleep(busy).await;
+        }
+        rest.pace.wrote(turn.written, turn.took + busy);
         if std::mem::take(&mut took_in) && !turn.more && !queues.events.is_empty() {
             // With nothing in the queue the loop is about to wait, which lets them run as well.
             tokio::task::yield_now().await;

@@ -2,6 +2,7 @@
 
 mod acts;
 mod profile;
+pub(crate) mod scrape;
 mod session;
 pub(crate) mod view;
 
@@ -65,6 +66,12 @@ pub struct Tally {
     pub errors: u64,
     /// Delays of deliveries to fast clients that were up to date, in microseconds, since the last sample.
     pub delays: Vec<u64>,
+    /// Scrapes of the servers' metrics that were answered.
+    pub scrapes: u64,
+    /// The longest, those included that were not.
+    pub scrape_max: Duration,
+    /// The most pauses that a server has said it made.
+    pub pauses: u64,
     /// Broken promises, in words.
     pub faults: Vec<String>,
 }

@@ -138,6 +138,13 @@ impl fmt::Display for Report {
             ms(99, &mut delays),
             ms(100, &mut delays),
         )?;
+        writeln!(
+            f,
+            "  {} scrapes, the longest {:.1} ms; at most {} pauses of a server",
+            tally.scrapes,
+            tally.scrape_max.as_secs_f64() * 1000.0,
+            tally.pauses
+        )?;
         writeln!(f, "  trace {:016x} of {} lines", self.hash, self.lines)?;
         if self.passed() {
             return writeln!(f, "PASSED {} seed {}", self.name, self.seed);

@@ -92,6 +92,27 @@ pub(super) const SLOW_CONSUMERS: Scenario = Scenario {
     },
 };
 
+pub(super) const BUSY_SHARD: Scenario = Scenario {
+    name: "busy_shard",
+    about: "a shard that takes longer to write a message to all than the next takes to come",
+    make: |d| {
+        d.size(60, 400);
+        d.plan.servers = 1;
+        d.plan.shards = 1;
+        d.plan.mix = &[(Habit::Fast, 4), (Habit::Slow, 1), (Habit::Roaming, 1)];
+        d.plan.load.channels = 10;
+        d.plan.load.rate = d.dice.range(150, 300);
+        // A pass over all takes 10 to 20 ms.
+        let pass = d.dice.range(10_000, 20_000);
+        d.plan.write_time = Duration::from_micros(pass / d.plan.clients as u64);
+        d.plan.demands.push(Demand::NoRefusal);
+        d.plan.demands.push(Demand::Paused(10));
+        // Of this the network's share is 40 ms at most, a slice of writes' and a pause's 20 ms each.
+        d.plan.demands.push(Demand::DelayMs(150));
+        d.plan.demands.push(Demand::ScrapeMs(250));
+    },
+};
+
 pub(super) const PUBLISH_BURST: Scenario = Scenario {
     name: "publish_burst",
     about: "now and then fifty times the messages",

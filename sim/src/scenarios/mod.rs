@@ -43,6 +43,7 @@ pub const ALL: &[Scenario] = &[
     load::FLASH_CROWD,
     load::RECONNECT_STORM,
     load::SLOW_CONSUMERS,
+    load::BUSY_SHARD,
     load::PUBLISH_BURST,
     broker::BROKER_PARTITION,
     broker::BROKER_RESTART,
@@ -102,6 +103,9 @@ impl Scenario {
         let mut dice = Dice::new(seed ^ name.rotate_left(32));
         let mut plan = usual(self.name, seed, &mut dice);
         plan.short = scale == Scale::Short;
+        // With a tenth of the clients a pass over all of them takes as long.
+        let scaled = if plan.short { 10 } else { 1 };
+        plan.write_time = Duration::from_micros(dice.range(0, 50) * scaled);
         let mut draft = Draft {
             plan: &mut plan,
             dice: &mut dice,
@@ -137,6 +141,7 @@ fn usual(name: &'static str, seed: u64, dice: &mut Dice) -> Plan {
         bound: Duration::from_secs(25),
         ramp: Duration::from_secs(2),
         latency_ms: (0, dice.range(1, 20)),
+        write_time: Duration::ZERO,
         load: Load {
             channels: dice.range(10, 60),
             rate: dice.range(20, 120),

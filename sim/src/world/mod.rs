@@ -70,6 +70,7 @@ pub fn run(plan: Plan, trace: &Trace) -> Report {
     panics::count_from_now_on();
     crate::trace::set_now(Duration::ZERO);
     crate::net::set_over(false);
+    crate::net::set_write_time(plan.write_time);
     let began = std::time::Instant::now();
     let mut world = World::new(plan, trace);
     let outcome = world.phases();
@@ -159,6 +160,11 @@ impl World {
                 std::future::pending().await
             });
         }
+        let watcher = Rc::clone(&stage);
+        sim.client("prometheus", async move {
+            client::scrape::run(watcher).await;
+            Ok(())
+        });
         Self {
             plan,
             sim,
@@ -326,6 +332,10 @@ impl World {
             Demand::Reset => tally.resets == 0,
             Demand::Lost => tally.lost == 0,
             Demand::DelayMs(most) => p99() > most * 1000,
+            Demand::Paused(least) => tally.pauses < *least,
+            Demand::ScrapeMs(most) => {
+                tally.scrapes == 0 || tally.scrape_max > Duration::from_millis(*most)
+            }
         });
         unmet
             .map(|demand| format!("the scenario demands {demand:?}"))

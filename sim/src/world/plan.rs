@@ -78,13 +78,17 @@ pub enum Demand {
     Lost,
     /// Of the deliveries to fast clients 99 % took no longer, in milliseconds.
     DelayMs(u64),
+    /// Shards that were behind paused, at least so often.
+    Paused(u64),
+    /// Every scrape of a server's metrics took no longer, in milliseconds.
+    ScrapeMs(u64),
 }
 
 impl Demand {
     /// Whether it bounds what may happen, and does not ask for something to happen.
     #[must_use]
     pub fn is_bound(&self) -> bool {
-        matches!(self, Self::NoRefusal | Self::DelayMs(_))
+        matches!(self, Self::NoRefusal | Self::DelayMs(_) | Self::ScrapeMs(_))
     }
 }
 
@@ -113,6 +117,8 @@ pub struct Plan {
     pub ramp: Duration,
     /// The delay of the network, at least and at most, in milliseconds.
     pub latency_ms: (u64, u64),
+    /// How long a write keeps the thread of its shard busy.
+    pub write_time: Duration,
     /// What is published.
     pub load: Load,
     /// What the stream keeps.
@@ -163,7 +169,7 @@ impl fmt::Display for Plan {
         )?;
         writeln!(
             f,
-            "  {} messages/s of {}-{} B on {} channels; the stream keeps {}{}; network {}-{} ms",
+            "  {} messages/s of {}-{} B on {} channels; the stream keeps {}{}; network {}-{} ms; a write takes {} us",
             self.load.rate,
             self.load.payload.0,
             self.load.payload.1,
@@ -176,6 +182,7 @@ impl fmt::Display for Plan {
             },
             self.latency_ms.0,
             self.latency_ms.1,
+            self.write_time.as_micros(),
         )?;
         let flags = self
             .flags
