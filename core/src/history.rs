@@ -201,6 +201,19 @@ impl Page {
         self.extent.to
     }
 
+    /// This page, telling of nothing above a seq; its own end is never moved before [`Fetch::after`].
+    #[must_use]
+    pub fn cut(self: Arc<Self>, to: u64) -> Arc<Self> {
+        let to = to.max(self.after);
+        if self.extent.to <= to {
+            return self;
+        }
+        let entries = self.entries.iter().filter(|entry| entry.seq <= to);
+        let entries = entries.cloned().collect();
+        let extent = Extent { to, ..self.extent };
+        Arc::new(Self::of(self.topic.clone(), self.after, extent, entries))
+    }
+
     /// Whether a cursor that stands after `seq` finds what comes next here.
     #[must_use]
     pub fn reaches(&self, seq: u64) -> bool {

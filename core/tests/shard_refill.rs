@@ -59,6 +59,30 @@ fn a_slow_client_waits_for_the_upstream_for_a_while() {
 }
 
 #[test]
+fn a_page_is_believed_as_far_as_had_been_read_when_it_was_asked_for() {
+    let mut past = Past::new();
+    let mut world = replica(&past, small_log());
+    let slow = world.subscriber(json!({"channels":["A"]}));
+    world.publish_stored(&mut past, &["A"]);
+    world.expect(slow, &[msg("A", 1, 0)]);
+    world.stall(slow);
+    let mut lost = Past::new();
+    lost.store(&["A"]);
+    for _ in 0..50 {
+        lost.store(&["A"]);
+        world.publish_stored(&mut past, &["A"]);
+    }
+    world.unstall(slow);
+    // What followed when the stream was asked was rolled back before this server had read it.
+    lost.store(&["B"; 9]);
+    let page = lost.page(&world.fetches[0]);
+    world.publish_stored(&mut past, &["A"; 9]);
+    world.answer(Some(page));
+    assert_eq!(world.answer_all(&past), [("A".to_owned(), 51)]);
+    world.expect(slow, &past.messages_of("A", 2, 60));
+}
+
+#[test]
 fn a_hole_in_history_ends_or_names() {
     for on_lost in ["close", "continue"] {
         let mut past = Past::new();

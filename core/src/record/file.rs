@@ -11,7 +11,7 @@ const MARK: &[u8; 8] = b"ODINREC\n";
 
 /// The version of the form, states and calls included. A recording is read by the version that wrote
 /// it.
-const VERSION: u64 = 3;
+const VERSION: u64 = 4;
 
 /// A checkpoint and the calls that followed it.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -77,6 +77,8 @@ enum Everything {
 struct UnderWay {
     topic: Arc<str>,
     after: u64,
+    /// The newest seq that the Feed had read.
+    head: u64,
 }
 
 #[derive(Debug, Default)]

@@ -72,6 +72,7 @@ impl Shard {
     /// The answer to a fetch. A page of another stream than that of the number line is none.
     pub(super) fn history(&mut self, now: Instant, request: u64, page: Option<Arc<Page>>) {
         let page = page.filter(|page| page.extent.created == self.source.created);
+        let page = page.map(|page| self.archive.known(request, page));
         let Some(served) = self.archive.answered(now, request, page.as_ref()) else {
             return;
         };

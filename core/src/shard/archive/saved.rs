@@ -32,7 +32,7 @@ coded!(Want {
     own
 });
 
-coded!(UnderWay { topic, after });
+coded!(UnderWay { topic, after, head });
 
 impl Code for Archive {
     fn put(&self, out: &mut Writer) {

@@ -77,6 +77,7 @@ impl Archive {
         let fetch = UnderWay {
             topic: topic.clone(),
             after,
+            head,
         };
         self.under_way.insert(self.requests, fetch);
         Some(Fetch {
@@ -142,6 +143,15 @@ impl Archive {
         self.pause.filter(|_| !self.turns.is_empty())
     }
 
+    /// What of an answer is of the past that the Feed knows: what it had read when the stream was asked. That the stream went
+    /// back behind this is noticed; that it did between the answer and the reading of what comes after is not.
+    pub(in crate::shard) fn known(&self, request: u64, page: Arc<Page>) -> Arc<Page> {
+        match self.under_way.get(&request) {
+            Some(asked) => page.cut(asked.head),
+            None => page,
+        }
+    }
+
     /// The answer to a fetch; `None`: it is of a number line that is no more.
     pub(in crate::shard) fn answered(
         &mut self,
@@ -149,7 +159,7 @@ impl Archive {
         request: u64,
         page: Option<&Arc<Page>>,
     ) -> Option<Served> {
-        let UnderWay { topic, after } = self.under_way.remove(&request)?;
+        let UnderWay { topic, after, .. } = self.under_way.remove(&request)?;
         let served = match page {
             // A stream that ends here proves a position, or shows that it is ahead; whoever wants more waits.
             Some(page) if page.to() <= after => {
