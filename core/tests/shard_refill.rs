@@ -5,7 +5,19 @@ mod support;
 
 use odin_core::reason::{CloseReason, LostReason};
 use serde_json::json;
-use support::{Past, close, lost, msg, replica, small_log};
+use support::{C, Past, World, close, lost, msg, replica, small_log};
+
+/// A client that has the first message of a channel and whose socket took none of the next 50.
+fn fallen_off(on_lost: &str) -> (Past, World, C) {
+    let mut past = Past::new();
+    let mut world = replica(&past, small_log());
+    let slow = world.subscriber(json!({"channels":["A"],"on_lost":on_lost}));
+    world.publish_stored(&mut past, &["A"]);
+    world.expect(slow, &[msg("A", 1, 0)]);
+    world.stall(slow);
+    world.publish_stored(&mut past, &["A"; 50]);
+    (past, world, slow)
+}
 
 #[test]
 fn a_slow_client_that_fell_off_the_log_is_refilled() {
@@ -30,15 +42,7 @@ fn a_slow_client_that_fell_off_the_log_is_refilled() {
 #[test]
 fn a_slow_client_waits_for_the_upstream_for_a_while() {
     for (on_lost, last) in [("close", None), ("continue", Some("slow"))] {
-        let mut past = Past::new();
-        let mut world = replica(&past, small_log());
-        let slow = world.subscriber(json!({"channels":["A"],"on_lost":on_lost}));
-        world.publish_stored(&mut past, &["A"]);
-        world.expect(slow, &[msg("A", 1, 0)]);
-        world.stall(slow);
-        for _ in 0..50 {
-            world.publish_stored(&mut past, &["A"]);
-        }
+        let (past, mut world, slow) = fallen_off(on_lost);
         world.unstall(slow);
         for _ in 0..20 {
             world.expect_nothing(slow);
@@ -60,20 +64,11 @@ fn a_slow_client_waits_for_the_upstream_for_a_while() {
 
 #[test]
 fn a_page_is_believed_as_far_as_had_been_read_when_it_was_asked_for() {
-    let mut past = Past::new();
-    let mut world = replica(&past, small_log());
-    let slow = world.subscriber(json!({"channels":["A"]}));
-    world.publish_stored(&mut past, &["A"]);
-    world.expect(slow, &[msg("A", 1, 0)]);
-    world.stall(slow);
-    let mut lost = Past::new();
-    lost.store(&["A"]);
-    for _ in 0..50 {
-        lost.store(&["A"]);
-        world.publish_stored(&mut past, &["A"]);
-    }
+    let (mut past, mut world, slow) = fallen_off("close");
     world.unstall(slow);
     // What followed when the stream was asked was rolled back before this server had read it.
+    let mut lost = Past::new();
+    lost.store(&["A"; 51]);
     lost.store(&["B"; 9]);
     let page = lost.page(&world.fetches[0]);
     world.publish_stored(&mut past, &["A"; 9]);
@@ -85,15 +80,7 @@ fn a_page_is_believed_as_far_as_had_been_read_when_it_was_asked_for() {
 #[test]
 fn a_hole_in_history_ends_or_names() {
     for on_lost in ["close", "continue"] {
-        let mut past = Past::new();
-        let mut world = replica(&past, small_log());
-        let slow = world.subscriber(json!({"channels":["A"],"on_lost":on_lost}));
-        world.publish_stored(&mut past, &["A"]);
-        world.expect(slow, &[msg("A", 1, 0)]);
-        world.stall(slow);
-        for _ in 0..50 {
-            world.publish_stored(&mut past, &["A"]);
-        }
+        let (mut past, mut world, slow) = fallen_off(on_lost);
         past.delete(1..=30);
         world.unstall(slow);
         world.answer_all(&past);

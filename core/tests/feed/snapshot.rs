@@ -14,6 +14,15 @@ fn ready(d: &Driver, head: u64, from: u64) -> String {
     )
 }
 
+/// A consumer was opened as the stream was, and the stream is asked for once more.
+fn opened(info: StreamInfo, pending: u64) -> Driver {
+    let mut d = Driver::jetstream();
+    d.outputs(Input::Connected);
+    d.outputs(Input::Info(info));
+    d.outputs(Input::ConsumerOpened { pending });
+    d
+}
+
 fn epoch_of(stream: &str, created: u64, seed: u64) -> String {
     let source = Source::JetStream {
         stream: stream.into(),
@@ -56,10 +65,7 @@ fn an_empty_stream_is_ready_once_its_consumer_is_open() {
 
 #[test]
 fn last_values_have_no_known_predecessor_and_what_follows_has() {
-    let mut d = Driver::jetstream();
-    d.outputs(Input::Connected);
-    d.outputs(Input::Info(stream(1, 10)));
-    d.outputs(Input::ConsumerOpened { pending: 2 });
+    let mut d = opened(stream(1, 10), 2);
     d.expect(Input::Info(stream(1, 10)), &["fetch"]);
     d.expect_message(4, "odin.A", 1, &["#1 A 4<null"]);
     let ready = ready(&d, 10, 0);
@@ -70,10 +76,7 @@ fn last_values_have_no_known_predecessor_and_what_follows_has() {
 
 #[test]
 fn the_snapshot_reaches_to_the_end_of_the_stream_after_the_opening() {
-    let mut d = Driver::jetstream();
-    d.outputs(Input::Connected);
-    d.outputs(Input::Info(stream(1, 10)));
-    d.outputs(Input::ConsumerOpened { pending: 2 });
+    let mut d = opened(stream(1, 10), 2);
     // 11 and 12 were stored before the consumer was opened: 11 is missing from what it delivers.
     d.expect(Input::Info(stream(3, 12)), &["fetch"]);
     d.expect_message(10, "odin.B", 1, &["#1 B 10<null"]);
@@ -84,10 +87,7 @@ fn the_snapshot_reaches_to_the_end_of_the_stream_after_the_opening() {
 
 #[test]
 fn what_the_consumer_does_not_count_yet_follows_the_snapshot() {
-    let mut d = Driver::jetstream();
-    d.outputs(Input::Connected);
-    d.outputs(Input::Info(stream(1, 10)));
-    d.outputs(Input::ConsumerOpened { pending: 2 });
+    let mut d = opened(stream(1, 10), 2);
     // 11 and 12 were stored after that, and the server has yet to count them for the consumer.
     d.expect(Input::Info(stream(1, 12)), &["fetch"]);
     d.expect_message(4, "odin.A", 1, &["#1 A 4<null"]);
@@ -99,10 +99,7 @@ fn what_the_consumer_does_not_count_yet_follows_the_snapshot() {
 
 #[test]
 fn what_is_deleted_between_the_opening_and_its_delivery_is_announced() {
-    let mut d = Driver::jetstream();
-    d.outputs(Input::Connected);
-    d.outputs(Input::Info(stream(1, 10)));
-    d.outputs(Input::ConsumerOpened { pending: 1 });
+    let mut d = opened(stream(1, 10), 1);
     d.expect(Input::Info(stream(1, 12)), &["fetch"]);
     let ready = ready(&d, 10, 0);
     d.expect_message(10, "odin.B", 0, &["#1 B 10<null", &ready]);
@@ -115,29 +112,20 @@ fn a_filter_narrower_than_the_stream_is_complete_when_nothing_is_pending() {
         covers_all: false,
         ..stream(1, 50)
     };
-    let mut d = Driver::jetstream();
-    d.outputs(Input::Connected);
-    d.outputs(Input::Info(info));
-    d.outputs(Input::ConsumerOpened { pending: 1 });
+    let mut d = opened(info, 1);
     d.expect(Input::Info(info), &["fetch"]);
     let complete = ready(&d, 50, 0);
     d.expect_message(4, "odin.A", 0, &["#1 A 4<null", &complete]);
     d.expect_message(51, "odin.A", 0, &["#2 A 51<4"]);
 
-    let mut d = Driver::jetstream();
-    d.outputs(Input::Connected);
-    d.outputs(Input::Info(info));
-    d.outputs(Input::ConsumerOpened { pending: 0 });
+    let mut d = opened(info, 0);
     let complete = ready(&d, 50, 0);
     d.expect(Input::Info(info), &[&complete, "fetch"]);
 }
 
 #[test]
 fn a_consumer_on_a_replica_that_is_behind_is_not_used() {
-    let mut d = Driver::jetstream();
-    d.outputs(Input::Connected);
-    d.outputs(Input::Info(stream(1, 10)));
-    d.outputs(Input::ConsumerOpened { pending: 0 });
+    let mut d = opened(stream(1, 10), 0);
     d.expect(Input::Info(stream(1, 10)), &[]);
     d.expect_timeout(Duration::from_millis(50), &["read"]);
     d.expect(Input::Info(stream(1, 10)), &["open last"]);
@@ -145,10 +133,7 @@ fn a_consumer_on_a_replica_that_is_behind_is_not_used() {
 
 #[test]
 fn an_interrupted_snapshot_is_made_again_from_nothing() {
-    let mut d = Driver::jetstream();
-    d.outputs(Input::Connected);
-    d.outputs(Input::Info(stream(1, 10)));
-    d.outputs(Input::ConsumerOpened { pending: 2 });
+    let mut d = opened(stream(1, 10), 2);
     d.expect(Input::Info(stream(1, 10)), &["fetch"]);
     // Lost before anything came: nobody has to know.
     d.expect(Input::Disconnected, &[]);
