@@ -4,6 +4,7 @@
 
 pub(crate) mod asks;
 pub(crate) mod client;
+pub(crate) mod entries;
 pub(crate) mod feed;
 pub(crate) mod frames;
 pub(crate) mod history;
