@@ -38,13 +38,27 @@ pub(crate) async fn run(stage: Rc<Stage>) {
     }
 }
 
+/// What a server says. One that is killed meanwhile says a part of it, or nothing.
 async fn scrape(stage: &Stage, server: usize) -> io::Result<String> {
     let host = format!("server-{server}");
     let mut stream = stage.network.connect(&host, SERVER_PORT).await?;
     stream.write_all(REQUEST).await?;
     let mut text = String::new();
     stream.read_to_string(&mut text).await?;
-    Ok(text)
+    match is_whole(&text) {
+        true => Ok(text),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+fn is_whole(answer: &str) -> bool {
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let fields = head.lines().filter_map(|line| line.split_once(": "));
+    let mut lengths = fields.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length = lengths.next().and_then(|(_, length)| length.parse().ok());
+    length == Some(body.len())
 }
 
 /// The value of a counter without labels.
