@@ -6,7 +6,10 @@ mod support;
 use odin_core::config::Config;
 use odin_core::reason::{CloseReason, LostReason, ResetReason};
 use serde_json::{Value, json};
-use support::{C, Past, World, close, frame_len, lost, msg, replica, reset, small_log};
+use support::{
+    C, Past, World, ask, close, frame_len, lost, msg, recovered, replica, reset, small_log,
+    unrecovered,
+};
 
 /// Publishes so much that a client that takes nothing falls off the log.
 fn fall_off(world: &mut World, past: &mut Past, slow: C) {
@@ -201,4 +204,87 @@ fn who_is_closed_for_a_hole_is_told_when_it_comes_again() {
     assert_eq!(ack["positions"], json!({"B.*":6}));
     world.publish("B.x");
     world.expect(client, &[msg("B.x", 7, 0)]);
+}
+
+#[test]
+fn a_loss_that_was_seen_behind_a_page_is_not_passed_over() {
+    for kept_page in [false, true] {
+        let mut past = Past::new();
+        past.page_messages = 4;
+        past.store(&["A"; 9]);
+        let mut world = replica(&past, small_log());
+        if kept_page {
+            let client = ask(&mut world, "A", json!(1), json!({}));
+            world.answer_all(&past);
+            world.take(client);
+            world.hang_up(client, CloseReason::Client);
+        }
+        // Two were deleted before this server had read them. The stream shows it on a page further on.
+        past.store(&["A", "A"]);
+        past.delete(10..=11);
+        world.lose(Some(11), LostReason::Discarded);
+        world.publish_stored(&mut past, &["A", "A"]);
+        let client = ask(&mut world, "A", json!(2), json!({}));
+        world.answer_all(&past);
+        let why = json!({"reason":"too_old","oldest":3,"newest":13});
+        world.expect(client, &[unrecovered("A", 13, why)]);
+    }
+}
+
+#[test]
+fn a_position_that_was_read_after_the_stream_was_asked_is_proven_here() {
+    let mut past = Past::new();
+    past.store(&["A"; 5]);
+    let mut world = replica(&past, Config::default());
+    past.store(&["A", "A", "A", "B", "B"]);
+    past.delete((1..=7).chain([9]));
+    let client = ask(&mut world, "A", json!(7), json!({}));
+    for seq in 6..9 {
+        assert_eq!(world.publish("A"), seq);
+    }
+    let asked = world.answer_all(&past);
+    assert_eq!(asked, [("A".to_owned(), 7)]);
+    world.expect(client, &[recovered("A", 7), msg("A", 8, 7)]);
+}
+
+#[test]
+fn a_hole_of_a_pattern_is_remembered_beside_many_others() {
+    const OTHERS: u64 = 1_024;
+    let mut past = Past::new();
+    let mut world = replica(&past, small_log());
+    for other in 0..OTHERS {
+        let name = format!("N{other}");
+        let client = world.subscriber(json!({"channels":[name]}));
+        world.stall(client);
+        let first = past.last_seq() + 1;
+        world.publish_stored(&mut past, &[name.as_str(); 6]);
+        past.delete(first..=first + 2);
+        world.unstall(client);
+        world.answer_all(&past);
+        world.expect(client, &[close(4008, "slow_consumer")]);
+        world.hang_up(client, CloseReason::Client);
+    }
+    // A page that is kept proves the position of a pattern without messages. What follows that page is gone.
+    world.publish_stored(&mut past, &["Q"; 10]);
+    let position = past.last_seq() - 5;
+    let end = past.store(&["Q"]);
+    world.lose(Some(end), LostReason::Discarded);
+    let client = ask(&mut world, "*.b", json!(position), json!({}));
+    world.answer_all(&past);
+    world.expect(client, &[recovered("*.b", position)]);
+    world.hang_up(client, CloseReason::Client);
+    let end = past.store(&["Q", "Q"]);
+    past.delete([end]);
+    world.lose(Some(end), LostReason::Discarded);
+    let client = ask(&mut world, "*.b", json!(position), json!({}));
+    world.answer_all(&past);
+    world.expect(
+        client,
+        &[recovered("*.b", position), close(4008, "slow_consumer")],
+    );
+    world.hang_up(client, CloseReason::Client);
+    let client = ask(&mut world, "*.b", json!(position), json!({}));
+    world.answer_all(&past);
+    let why = json!({"reason":"too_old","oldest":end + 1,"newest":end});
+    world.expect(client, &[unrecovered("*.b", end, why)]);
 }

@@ -122,6 +122,8 @@ pub(super) struct Follower {
     quiet: Quiet,
     /// The consumer's last place.
     consumer_seq: u64,
+    /// What the consumer had to deliver when it was opened.
+    opened: u64,
     /// The stream's state when the consumer was opened.
     info: Option<StreamInfo>,
 }
@@ -153,6 +155,7 @@ impl Follower {
             checked: Checked::default(),
             quiet: Quiet::default(),
             consumer_seq: 0,
+            opened: 0,
             info: None,
         }
     }
@@ -329,6 +332,7 @@ coded!(Follower {
     checked,
     quiet,
     consumer_seq,
+    opened,
     info
 });
 

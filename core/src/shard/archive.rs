@@ -150,11 +150,13 @@ impl Archive {
     /// Somebody was closed for a hole of a topic after `seq`. What was deleted does not come back, so whoever resumes before
     /// it is told at once, instead of reading up to there again, and again.
     pub(super) fn note_hole(&mut self, topic: Arc<str>, seq: u64) {
+        if self.holes.len() >= HOLES_MAX && !self.holes.contains_key(&topic) {
+            let oldest = self.holes.iter().min_by_key(|(_, seq)| **seq);
+            let oldest = oldest.map(|(topic, _)| Arc::clone(topic));
+            oldest.and_then(|topic| self.holes.remove(&topic));
+        }
         let known = self.holes.entry(topic).or_default();
         *known = seq.max(*known);
-        if self.holes.len() > HOLES_MAX {
-            self.holes.pop_first();
-        }
     }
 
     /// Whether a hole of a topic lies behind a seq, as far as somebody was closed for it.

@@ -86,15 +86,22 @@ impl Shard {
                 false => Some(Verdict::Ahead),
             };
         }
-        // What this server saw to be lost may be what the stream does not show any more.
+        // What this server saw to be lost may be what the stream does not show any more. A pattern meets it on the page
+        // where it was; of a channel each page behind this one is believed for what is left before it.
+        let is_pattern = crate::name::is_pattern(name);
         let lost_to = self.source.lost_to;
-        let saw_loss = position.seq < lost_to && !page.extent.intact;
+        let tells = page.extent.intact && (is_pattern || page.to() >= lost_to);
+        let saw_loss = position.seq < lost_to && !tells;
         let gone_to = match proof(page, name, position) {
             Proof::Whole if !saw_loss => return Some(Verdict::Whole),
             Proof::Whole => lost_to,
             Proof::Different => return Some(Verdict::Different),
             Proof::Unknown => return None,
-            Proof::Hole if crate::name::is_pattern(name) => page.to(),
+            // The Feed had not read up to the position when the stream was asked, and has now: it is asked again.
+            Proof::Hole if page.to() <= position.seq && position.seq < page.extent.last_seq => {
+                return None;
+            }
+            Proof::Hole if is_pattern => page.to(),
             Proof::Hole => hole_end(page, name, position.seq),
         };
         let to = gone_to.max(lost_to).max(position.seq + 1);

@@ -98,6 +98,45 @@ fn what_the_consumer_does_not_count_yet_follows_the_snapshot() {
 }
 
 #[test]
+fn what_a_replica_that_is_behind_delivers_later_follows_the_snapshot() {
+    let info = StreamInfo {
+        replicated: true,
+        ..stream(1, 10)
+    };
+    // Of ten messages the replica that holds the consumer had eight.
+    let mut d = opened(info, 2);
+    d.expect(Input::Info(info), &["fetch"]);
+    d.expect_message(4, "odin.A", 1, &["#1 A 4<null"]);
+    let ready = ready(&d, 8, 0);
+    d.expect_message(8, "odin.B", 0, &["#2 B 8<null", &ready]);
+    d.expect_message(9, "odin.A", 0, &["#3 A 9<4"]);
+    d.expect_message(10, "odin.A", 0, &["#4 A 10<9"]);
+}
+
+#[test]
+fn a_replica_without_any_value_is_not_believed_where_there_are_other_subjects() {
+    let info = StreamInfo {
+        replicated: true,
+        covers_all: false,
+        ..stream(1, 10)
+    };
+    let mut d = opened(info, 0);
+    let ready = ready(&d, 0, 0);
+    d.expect(Input::Info(info), &[&ready, "fetch"]);
+    d.expect_message(9, "odin.A", 0, &["deleted 1..8"]);
+}
+
+#[test]
+fn a_value_that_is_gone_before_it_is_delivered_proves_no_position() {
+    // The first of two values is replaced under a limit per subject.
+    let mut d = opened(stream(1, 2), 2);
+    d.expect(Input::Info(stream(1, 2)), &["fetch"]);
+    let ready = ready(&d, 2, 2);
+    d.expect_message(2, "odin.B", 1, &["#1 B 2<null", &ready]);
+    d.expect_message(3, "odin.A", 0, &["#2 A 3<0"]);
+}
+
+#[test]
 fn what_is_deleted_between_the_opening_and_its_delivery_is_announced() {
     let mut d = opened(stream(1, 10), 1);
     d.expect(Input::Info(stream(1, 12)), &["fetch"]);

@@ -92,6 +92,7 @@ impl Follower {
         self.phase = Phase::Following;
         self.deadline = Some(now + self.silence);
         self.consumer_seq = 0;
+        self.opened = pending;
         self.info = Some(info);
         if self.complete {
             self.skip_discarded(&info, steps);
@@ -99,8 +100,10 @@ impl Follower {
         } else {
             // What was stored between the first reading and the opening may have replaced values of
             // the snapshot, so the snapshot ends where the stream ended after the opening. Where there
-            // are no values it ends where the first reading did: what came since is delivered.
+            // are no values it ends where the first reading did: what came since is delivered. A replica that is
+            // behind may have none where there are some.
             self.snapshot_to = match pending {
+                0 if info.replicated && !info.covers_all => 0,
                 0 => self.read_to,
                 _ => info.last_seq,
             };
@@ -163,14 +166,19 @@ impl Follower {
     /// The consumer has delivered what there was when it was opened. What was stored between the first reading and the
     /// end of the snapshot, and was not delivered, was deleted or is still to come: nats-server counts a message as
     /// pending a moment after it has stored it (`signalConsumersLoop`). Where values were taken it is therefore left to
-    /// what follows.
+    /// what follows. So is, of a replicated stream, what was there at the first reading: the replica that holds the
+    /// consumer may have been behind.
     pub(super) fn finish_snapshot(&mut self, steps: &mut Vec<Step>) {
         if self.have > 0 && !mutant::is(Mutant::PendingTrusted) {
-            self.snapshot_to = self.snapshot_to.min(self.have.max(self.read_to));
+            let behind = self.info.is_some_and(|info| info.replicated);
+            let read_to = if behind { 0 } else { self.read_to };
+            self.snapshot_to = self.snapshot_to.min(self.have.max(read_to));
         }
-        let deleted = self
-            .info
-            .is_none_or(|info| info.first_seq > 1 || info.num_deleted > 0);
+        // Fewer came than there were: some were deleted on the way.
+        let deleted = self.consumer_seq < self.opened
+            || self
+                .info
+                .is_none_or(|info| info.first_seq > 1 || info.num_deleted > 0);
         self.complete = true;
         self.announced = Some(Arc::clone(&self.epoch));
         self.have = self.have.max(self.snapshot_to);
