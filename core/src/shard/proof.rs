@@ -97,7 +97,7 @@ impl Shard {
             Proof::Whole => lost_to,
             Proof::Different => return Some(Verdict::Different),
             Proof::Unknown => return None,
-            // The Feed had not read up to the position when the stream was asked, and has now: it is asked again.
+            // The Feed had not read up to the position when the stream was asked, and has now: it is judged anew.
             Proof::Hole if page.to() <= position.seq && position.seq < page.extent.last_seq => {
                 return None;
             }

@@ -13,14 +13,12 @@ use tokio::time::Instant;
 use super::wire::{Ask, PastMessage, Say};
 use super::{PORT, PREFIX, SharedBroker};
 use crate::bell::Ear;
-use crate::jetstream::{Consumer, Stream};
+use crate::jetstream::{COUNTED_AFTER, Consumer, Stream};
 use crate::net::{Network, SimStream};
 use crate::past::Past;
 
 /// How often messages are published.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(5);
-/// After how many of these intervals consumers count what was published.
-const COUNTED_EVERY: u64 = 10;
 /// How often a consumer without messages says so.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long a server may say nothing, or take nothing, before it counts as gone.
@@ -53,10 +51,12 @@ pub async fn run(network: Network, broker: SharedBroker) -> io::Result<()> {
 async fn publish(broker: SharedBroker) {
     let mut ticks = tokio::time::interval(PUBLISH_INTERVAL);
     let mut due = 0;
-    for tick in 0_u64.. {
-        ticks.tick().await;
+    let mut counted = Instant::now();
+    loop {
+        let now = ticks.tick().await;
         let mut broker = broker.borrow_mut();
-        if tick % COUNTED_EVERY == 0 {
+        if now >= counted + COUNTED_AFTER {
+            counted = now;
             broker.stream.count();
         }
         due += broker.load.rate * 5;

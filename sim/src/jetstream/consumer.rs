@@ -1,10 +1,14 @@
 //! An ephemeral consumer of a stream.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use odin_core::feed::{DeliverPolicy, Tail};
 
 use super::{Release, Stored, Stream};
+
+/// How long a server may take to count a message for its consumers ([`Stream::count`]).
+pub const COUNTED_AFTER: Duration = Duration::from_millis(50);
 
 /// An ephemeral consumer: what it has yet to deliver.
 #[derive(Debug)]

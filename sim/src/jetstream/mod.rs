@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use odin_core::feed::{EpochNonce, SeqRange, StreamInfo};
 
-pub use consumer::{Consumer, Delivery, Gone};
+pub use consumer::{COUNTED_AFTER, Consumer, Delivery, Gone};
 
 use crate::past::Held;
 

@@ -14,14 +14,12 @@ use super::setup::{Setup, Upstream};
 use super::steps::Step;
 use super::stream::Stream;
 use super::{Failure, STRIP};
-use crate::jetstream::{self, Limits};
+use crate::jetstream::{self, COUNTED_AFTER, Limits};
 use crate::marks::{Mark, Marks};
 use crate::oracle::{Laws, LineId, Oracle};
 
 /// When the world began: nanoseconds since the Unix epoch.
 pub(super) const BEGAN: u64 = 1_700_000_000_000_000_000;
-/// How long a consumer may not count a message that is stored.
-const COUNTED_AFTER: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 pub(crate) struct World {
