@@ -46,3 +46,18 @@ pinned! {
     clock_jump 1,
     kitchen_sink 1,
 }
+
+/// Drawn worlds in which a promise was broken once, or the oracle took for broken what was none.
+const FOUND: [(&str, u64); 1] = [
+    // The stream of a resume was replaced after its page was asked for, and the `reset` came behind the ack.
+    ("stream_recreated", 17_954_485_682),
+];
+
+#[test]
+fn worlds_that_failed_once_keep_every_promise() {
+    for (name, seed) in FOUND {
+        let scenario = scenarios::find(name).expect("a scenario");
+        let report = scenario.run_drawn(seed, Scale::Short);
+        assert!(report.passed(), "{report}");
+    }
+}

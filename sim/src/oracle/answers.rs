@@ -95,7 +95,7 @@ impl Client {
             }
             let latest = asked.mode == "latest";
             if let Some((resume, at)) = wish {
-                let away = self.may_be_unavailable || laws.outages;
+                let away = self.may_be_away(laws, truth);
                 // A durable number line ends before a position where it went back, or where the client made the
                 // position up.
                 let ahead = !durable || laws.rolls_back || request.is_ahead;
@@ -155,6 +155,13 @@ impl Client {
             },
             None => Seen::Answer,
         })
+    }
+
+    /// Whether a server may say that it could not ask the stream: there is none, it cannot be reached, or it is not the
+    /// stream of the number line any more, and the `reset` is still on its way.
+    pub(super) fn may_be_away(&self, laws: Laws, truth: &Truth) -> bool {
+        let replaced = |epoch: &String| truth.may_be_replaced(epoch);
+        self.may_be_unavailable || laws.outages || self.epoch.as_ref().is_none_or(replaced)
     }
 
     pub(super) fn unsubscription_ack(&mut self, m: &Message<'_>) -> Result<Seen, Fault> {

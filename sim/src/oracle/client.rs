@@ -200,7 +200,7 @@ impl Client {
             "subscription_ack" => self.subscription_ack(tick, laws, truth, m),
             "unsubscription_ack" => self.unsubscription_ack(m),
             "replay_complete" => self.replay_complete(tick, laws, truth, m),
-            "replay_incomplete" => self.replay_incomplete(laws, m),
+            "replay_incomplete" => self.replay_incomplete(laws, truth, m),
             "pong" => {
                 self.take_request(m, "heartbeat")?;
                 Ok(Seen::Answer)

@@ -271,7 +271,12 @@ impl Client {
         Ok(())
     }
 
-    pub(super) fn replay_incomplete(&mut self, laws: Laws, m: &Message<'_>) -> Result<Seen, Fault> {
+    pub(super) fn replay_incomplete(
+        &mut self,
+        laws: Laws,
+        truth: &Truth,
+        m: &Message<'_>,
+    ) -> Result<Seen, Fault> {
         let replay = self.take_replay(m)?;
         if self.astray || replay.astray {
             return Ok(Seen::Answer);
@@ -297,9 +302,7 @@ impl Client {
                 .values()
                 .any(|request| request.kind == "unsubscribe"),
             "epoch_changed" => replay.crossed,
-            "upstream_unavailable" => {
-                self.epoch.is_none() || self.may_be_unavailable || laws.outages
-            }
+            "upstream_unavailable" => self.may_be_away(laws, truth),
             _ => false,
         };
         match legal {

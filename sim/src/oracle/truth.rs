@@ -179,6 +179,13 @@ impl Truth {
         lines.any(|(at, line)| streams.contains(&self.stream(at)) && test(line))
     }
 
+    /// Whether the stream of an epoch may be gone, with another one in its place.
+    pub(super) fn may_be_replaced(&self, epoch: &str) -> bool {
+        let newest = self.lines.len().checked_sub(1).map(|at| self.stream(at));
+        self.lines_of(epoch)
+            .any(|(at, _)| Some(self.stream(at)) != newest)
+    }
+
     /// The line with which the stream of a line began.
     fn stream(&self, at: usize) -> usize {
         let parents = std::iter::successors(Some(at), |at| self.lines[*at].parent);

@@ -50,10 +50,6 @@ impl World {
             Step::Recreate if self.setup.upstream == Upstream::JetStream => {
                 let created = self.stream.held.created() + 1_000 + self.now.as_nanos();
                 self.stream.recreate(&mut self.oracle, created);
-                // Who has not noticed takes no page of the new stream.
-                for at in 0..self.servers.len() {
-                    self.trouble(at, Duration::ZERO);
-                }
                 self.marks.hit(Mark::StreamRecreated);
             }
             // One while the snapshot after the one before is read is not told from it.
