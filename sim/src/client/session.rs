@@ -222,10 +222,12 @@ impl Session<'_> {
                 }
                 () = tokio::time::sleep_until(heard + IDLE_TIME_MAX) => return 1006,
                 () = tokio::time::sleep_until(act_at) => {
+                    let began = Instant::now();
                     if let Some(code) = self.act().await {
                         return code;
                     }
-                    heard = heard.max(Instant::now() - IDLE_TIME_MAX / 2);
+                    // It did not listen meanwhile.
+                    heard += began.elapsed();
                     act_at = Instant::now() + self.next_act();
                 }
             }

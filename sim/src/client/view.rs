@@ -193,19 +193,15 @@ impl View {
         }
         let had = self.chain.get(m.channel).map(|last| last.seq);
         let whole = match (m.prev, had) {
-            // A server that began after the one before was purged knows of none; whether it was the one before is
-            // for the oracle, which has the truth.
-            (None | Some(0), _) => true,
-            (Some(prev), Some(had)) => prev == had,
+            // A server that lost the one before, or began after it was purged, knows of an older one or of none. Whether
+            // there is a hole is then for the oracle, which has the truth.
+            (None, _) => true,
+            (Some(prev), Some(had)) => prev <= had,
             (Some(prev), None) => held.base.is_none_or(|base| prev <= base),
         };
         let announced = m.prev.is_some_and(|prev| {
             let mut lost = held.lost.iter();
-            lost.any(|(from, to)| {
-                let within = |seq| *from <= seq && seq <= *to;
-                // What another server delivered and this one lost is within the range.
-                within(prev) || had.is_some_and(|had| prev < had && within(had))
-            })
+            lost.any(|(from, to)| (*from..=*to).contains(&prev))
         });
         if !whole && !announced && !self.latest {
             return Err(format!(
