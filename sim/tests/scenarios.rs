@@ -48,11 +48,13 @@ pinned! {
 }
 
 /// Drawn worlds in which a promise was broken once, or the oracle took for broken what was none.
-const FOUND: [(&str, u64); 3] = [
+const FOUND: [(&str, u64); 4] = [
     // A client that did something every few seconds never noticed that its connection was dead.
     ("kitchen_sink", 9_000_082),
     // A pattern was resumed at a server that had lost the message which the client had of a channel.
     ("kitchen_sink", 9_000_247),
+    // A pattern was resumed too late, and told that its hole may reach to the head.
+    ("kitchen_sink", 12_000_084),
     // The stream of a resume was replaced after its page was asked for, and the `reset` came behind the ack.
     ("stream_recreated", 17_954_485_682),
 ];

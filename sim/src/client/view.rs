@@ -47,6 +47,13 @@ struct Subscription {
     lost: Vec<(u64, u64)>,
 }
 
+impl Subscription {
+    fn names_lost(&self, seq: u64) -> bool {
+        let mut lost = self.lost.iter();
+        lost.any(|(from, to)| (*from..=*to).contains(&seq))
+    }
+}
+
 /// The last message of a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Last {
@@ -112,6 +119,14 @@ impl View {
     pub fn base(&self, channel: &str) -> Option<u64> {
         let mut held = self.subscriptions.iter();
         held.find(|(name, _)| covers(name, channel))?.1.base
+    }
+
+    /// Whether the subscription that covers the channel was told that this message may be lost.
+    #[must_use]
+    pub fn is_lost(&self, channel: &str, seq: u64) -> bool {
+        let mut held = self.subscriptions.iter();
+        let held = held.find(|(name, _)| covers(name, channel));
+        held.is_some_and(|(_, held)| held.names_lost(seq))
     }
 
     /// Takes what is not a message.
@@ -199,10 +214,7 @@ impl View {
             (Some(prev), Some(had)) => prev <= had,
             (Some(prev), None) => held.base.is_none_or(|base| prev <= base),
         };
-        let announced = m.prev.is_some_and(|prev| {
-            let mut lost = held.lost.iter();
-            lost.any(|(from, to)| (*from..=*to).contains(&prev))
-        });
+        let announced = m.prev.is_some_and(|prev| held.names_lost(prev));
         if !whole && !announced && !self.latest {
             return Err(format!(
                 "a silent hole: {} {} follows {:?}, the client has {had:?}, base {:?}",

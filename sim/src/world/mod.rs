@@ -251,7 +251,9 @@ impl World {
                     let wanted = client.profile.names.iter();
                     let mut wanted = wanted.filter(|name| client::covers(name, &channel));
                     let told = era.find(**head);
+                    // Whether a notice was true is for the oracle.
                     wanted.next().is_some()
+                        && !client.view.is_lost(&channel, **head)
                         && match client.view.last(&channel) {
                             Some(last) => {
                                 last.seq != **head || told.is_none_or(|t| t.hash != last.hash)
